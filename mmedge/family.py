@@ -1,0 +1,103 @@
+"""A family is everything mmedge knows about one kind of model: how to export it, and how to use it.
+
+``families/NAME/__init__.py`` declares (no heavy imports)::
+
+    class Options(BaseModel)            what a recipe may set; frozen, extra="forbid"
+    class Config(BaseModel)             what export found out and the session needs; stored in the manifest
+    ARCHITECTURES: tuple[str, ...]      names in a checkpoint's config.json that this family takes
+    def graphs(config) -> tuple[str, ...]   the graphs an export must yield
+    def assets(config) -> tuple[str, ...]   the assets an export must yield
+    PREFER: dict[str, tuple[str, ...]]  graph -> backends that it should run on wherever they exist
+    CALLS: tuple[str, ...]              session methods that golden cases may call
+
+``export.py`` (torch allowed): ``export(folder: Path, options: Options, media: Media) -> Exported``
+``session.py`` (torch never): ``class Session`` with ``__init__(self, runners, assets, config)``
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from mmedge.errors import MmedgeError
+from mmedge.runner import Runner
+from mmedge.tensors import Array
+
+Media = Mapping[str, Any]
+"""Golden inputs by name: pictures and sounds as paths, texts as strings."""
+
+
+@dataclass(frozen=True)
+class TorchGraph:
+    """A module to trace. ``inputs`` are in the order of ``forward``; both examples are real (golden) inputs."""
+
+    module: Any
+    inputs: dict[str, Any]
+    """name -> torch.Tensor, the example that is traced and stored as golden."""
+    outputs: tuple[str, ...]
+    dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
+    """input -> axis -> dimension name. Equal names are equal sizes."""
+    other: dict[str, Any] | None = None
+    """A second example of other sizes, required when ``dynamic`` is not empty: parity must hold there too."""
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A model that already is ONNX. Its reference is the ONNX reference evaluator or what the family recorded."""
+
+    path: Path
+    feeds: dict[str, Array]
+    """Golden feeds."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Golden data of the processor or verb level: a session method, its arguments, what the reference gave.
+
+    An argument that is a string starting with ``@`` names a golden medium. ``expected`` is an array, a dict of arrays,
+    or plain JSON. Arrays are compared by ``atol``; JSON by equality, floats by ``atol``.
+    """
+
+    level: Literal["processor", "verb"]
+    call: str
+    args: dict[str, Any]
+    expected: Any
+    source: str = ""
+    """What produced ``expected``, such as ``transformers 5.23.0 WhisperFeatureExtractor``."""
+    atol: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a family hands to the exporter."""
+
+    graphs: dict[str, TorchGraph | OnnxGraph]
+    assets: dict[str, bytes | Path]
+    config: BaseModel
+    cases: list[Case]
+
+
+class Session(Protocol):
+    """The verbs of one model. It is handed runners and never opens one."""
+
+    def __init__(self, runners: Mapping[str, Runner], assets: Mapping[str, Path], config: Any) -> None: ...
+
+
+def family_names() -> list[str]:
+    """The families that exist: folder names, nothing imported."""
+    import mmedge.families
+
+    return sorted(module.name for module in pkgutil.iter_modules(mmedge.families.__path__))
+
+
+def load_family(name: str, part: str = "") -> Any:
+    """Import ``mmedge.families.NAME``, or its ``export`` or ``session`` module."""
+    if name not in family_names():
+        raise MmedgeError(f"there is no model family {name!r}", f"use one of: {', '.join(family_names())}")
+    return importlib.import_module(f"mmedge.families.{name}" + (f".{part}" if part else ""))

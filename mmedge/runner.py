@@ -1,0 +1,100 @@
+"""A runner executes one graph; a backend makes runners. Both know graphs, neither knows models."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from mmedge.errors import MmedgeError
+from mmedge.tensors import Array, Feeds, TensorSpec
+
+if TYPE_CHECKING:
+    from mmedge.target import Target
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """One opened graph. Not safe for two threads at once."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    reuses_outputs: bool
+    """True where the arrays of one run are overwritten by the next: copy what must outlive it."""
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Execute once. Raises MmedgeError when the feeds do not fit ``inputs``."""
+        ...
+
+    def __enter__(self) -> Runner: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a backend found out about itself on this machine."""
+
+    available: bool
+    version: str | None = None
+    reason: str = ""
+    """Why it is not available, or what it will run on."""
+    fix: str = ""
+    features: tuple[str, ...] = ()
+    """What the hardware adds, such as ``bf16``: a measured choice is bound to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """An ONNX file with its declared inputs and outputs."""
+
+    path: Path
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to run a graph: an artefact with runtime options. Which one is best is measured."""
+
+    graph: Graph
+    precision: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A candidate made ready for one target."""
+
+    candidate: Candidate
+    path: Path | None = None
+    """The compiled file, or None where the runtime opens the ONNX file itself."""
+
+
+class Backend(Protocol):
+    """The module ``mmedge.backends.NAME``."""
+
+    def probe(self) -> Facts: ...
+    def candidates(self, graph: Graph, target: Target) -> list[Candidate]: ...
+    def compile(self, candidate: Candidate, target: Target, out: Path) -> Engine: ...
+    def open(self, engine: Engine, target: Target) -> Runner: ...
+
+
+def backend_names() -> list[str]:
+    """The backends that exist: file names, nothing imported."""
+    import mmedge.backends
+
+    return sorted(module.name for module in pkgutil.iter_modules(mmedge.backends.__path__))
+
+
+def load_backend(name: str) -> Backend:
+    """Import one backend by its name; its runtime is imported only when it is used."""
+    if name not in backend_names():
+        raise MmedgeError(f"there is no backend {name!r}", f"use one of: {', '.join(backend_names())}")
+    module: Any = importlib.import_module(f"mmedge.backends.{name}")
+    return module  # type: ignore[no-any-return]

@@ -1,0 +1,53 @@
+"""What a graph takes and gives, and the one place where feeds are checked against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmedge.errors import MmedgeError
+
+Array = NDArray[np.generic]
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A named input or output of a graph."""
+
+    name: str
+    dtype: str
+    """numpy's name of the element type, such as ``float32``; ``bfloat16`` where numpy has none."""
+    shape: tuple[int | str, ...]
+    """Fixed sizes as numbers, dynamic ones as the name of their dimension."""
+
+
+def check_feeds(specs: Sequence[TensorSpec], feeds: Feeds) -> dict[str, Array]:
+    """Hold feeds against the declared inputs: names, element types, ranks, fixed sizes, equal names with equal sizes.
+
+    Returns:
+        The feeds as C-contiguous arrays, in the order of ``specs``.
+
+    Raises:
+        MmedgeError: naming the first input that does not fit.
+    """
+    names = [spec.name for spec in specs]
+    if missing := [name for name in names if name not in feeds]:
+        raise MmedgeError(f"the graph's input {missing[0]} was not given", f"feed all of: {', '.join(names)}")
+    if extra := [name for name in feeds if name not in names]:
+        raise MmedgeError(f"the graph has no input {extra[0]}", f"feed only: {', '.join(names)}")
+    sizes: dict[str, int] = {}
+    checked: dict[str, Array] = {}
+    for spec in specs:
+        array = np.asarray(feeds[spec.name])
+        if array.dtype.name != spec.dtype:
+            raise MmedgeError(f"input {spec.name} is {array.dtype.name}, the graph takes {spec.dtype}", f"convert it with .astype({spec.dtype!r})")
+        if len(array.shape) != len(spec.shape) or any(
+            have != (want if isinstance(want, int) else sizes.setdefault(want, have)) for have, want in zip(array.shape, spec.shape)
+        ):
+            raise MmedgeError(f"input {spec.name} has shape {list(array.shape)}, the graph takes {list(spec.shape)}", "give it an array of that shape")
+        checked[spec.name] = np.ascontiguousarray(array).reshape(array.shape)
+    return checked

@@ -1,0 +1,56 @@
+"""A turn: one question heard, seen and answered, timed from the end of speech."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Seen(Frozen):
+    """One thing recognised in the picture."""
+
+    label: str
+    score: float
+    """Probability, 0 to 1."""
+
+
+class Marks(Frozen):
+    """Milliseconds from the end of speech (0); null where the event did not happen or is not known."""
+
+    speech_start: float | None = None
+    speech_end: float = 0.0
+    true_speech_end: float | None = None
+    """Where the source knows it (synthesised or labelled sound)."""
+    turn_end: float | None = None
+    """The endpointer decided that the turn is over."""
+    heard: float | None = None
+    seen: float | None = None
+    first_token: float | None = None
+    first_audio: float | None = None
+    done: float | None = None
+
+
+class Span(Frozen):
+    """One stage of a turn: what ran, when, for how long, and whether it was compute or a declared wait."""
+
+    name: str
+    start_ms: float
+    duration_ms: float
+    kind: str = "model"
+    """``model`` or ``wait``; the rest of a turn is overhead of the loop."""
+
+
+class Turn(Frozen):
+    """The record of one turn (schema ``mmedge.turn/1``)."""
+
+    schema_: str = Field(default="mmedge.turn/1", alias="schema")
+    heard: str
+    seen: list[Seen]
+    said: str
+    marks_ms: Marks
+    spans: list[Span] = []
+    lost: dict[str, int] = {}
+    """What queues had to drop since the last turn: ``audio_samples``, ``frames``."""
