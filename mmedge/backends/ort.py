@@ -1,0 +1,90 @@
+"""ONNX Runtime: runs everywhere, providers are data of the target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mmedge.errors import MmedgeError
+from mmedge.need import have, need
+from mmedge.runner import Candidate, Engine, Facts, Graph
+from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
+
+if TYPE_CHECKING:
+    from mmedge.target import Target
+
+ONE_THREAD_BYTES = 4 << 20
+"""Graphs below this size run on one thread: waking a second one costs more than it saves (a 2 MB VAD: 0.13 ms a call)."""
+
+NUMPY_NAMES = {
+    "float": "float32",
+    "double": "float64",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "int8": "int8",
+    "uint8": "uint8",
+    "int16": "int16",
+    "int32": "int32",
+    "int64": "int64",
+    "bool": "bool",
+    "string": "object",
+}
+
+
+def probe() -> Facts:
+    if not have("onnxruntime"):
+        return Facts(False, reason="onnxruntime is not installed", fix="pip install onnxruntime")
+    ort = need("onnxruntime", extra="build")
+    return Facts(True, version=ort.__version__, reason=", ".join(ort.get_available_providers()))
+
+
+def candidates(graph: Graph, target: Target) -> list[Candidate]:
+    return [Candidate(graph, precision) for precision in target.precisions.get("ort", ("fp32",))]
+
+
+def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
+    """Nothing to build: the session optimises the ONNX file when it is opened."""
+    return Engine(candidate)
+
+
+def open(engine: Engine, target: Target) -> OrtRunner:
+    return OrtRunner(engine.candidate.graph.path, target.options.get("ort", {}))
+
+
+class OrtRunner:
+    """One onnxruntime session. Options: ``providers`` (list of names), ``threads`` (0 lets the runtime choose)."""
+
+    reuses_outputs = False
+
+    def __init__(self, path: Path, options: dict[str, Any]) -> None:
+        ort = need("onnxruntime", extra="build")
+        wanted = options.get("providers", ["CPUExecutionProvider"])
+        providers = [name for name in wanted if name in ort.get_available_providers()]
+        if not providers:
+            raise MmedgeError(f"onnxruntime here has none of the providers {', '.join(wanted)}", f"it has {', '.join(ort.get_available_providers())}: change the target's options.ort.providers")
+        settings = ort.SessionOptions()
+        settings.log_severity_level = 3
+        settings.intra_op_num_threads = 1 if path.stat().st_size < ONE_THREAD_BYTES else options.get("threads", 0)
+        settings.inter_op_num_threads = 1
+        try:
+            self._session = ort.InferenceSession(str(path), settings, providers=providers)
+        except Exception as error:  # onnxruntime raises a class per status, all direct children of Exception
+            raise MmedgeError(f"onnxruntime {ort.__version__} cannot load {path.name}: {error}", "export the bundle again, or update onnxruntime") from error
+        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        return dict(zip(self._names, self._session.run(self._names, check_feeds(self.inputs, feeds))))
+
+    def __enter__(self) -> OrtRunner:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        del self._session
+
+
+def _spec(value: Any) -> TensorSpec:
+    dtype = NUMPY_NAMES[value.type.removeprefix("tensor(").removesuffix(")")]
+    return TensorSpec(value.name, dtype, tuple(size if isinstance(size, int) else str(size) for size in value.shape))

@@ -1,0 +1,124 @@
+"""TOML for people, JSON for machines: read strictly, refuse clearly, replace whole or not at all."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mmedge.errors import MmedgeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Document(BaseModel):
+    """Frozen, and nothing is in it that the schema does not name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def read_toml(path: Path, model: type[M]) -> M:
+    """Read a recipe or a target. Raises MmedgeError: not there, not TOML, an unknown key (with the nearest), a wrong value."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MmedgeError(f"{path} cannot be read as TOML: {error}", "correct the file") from error
+    return validate(content, model, str(path))
+
+
+def read_json(path: Path, model: type[M]) -> M:
+    """Read a document that mmedge wrote. Raises MmedgeError as ``read_toml`` does, and for a schema version that is newer than this one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise MmedgeError(f"{path} cannot be read as JSON: {error}", "make it again") from error
+    return validate(content, model, str(path))
+
+
+def validate(content: Any, model: type[M], where: str) -> M:
+    """Hold plain data against a model; the first thing wrong becomes one two-line error."""
+    _check_schema(content, model, where)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _keys_beside(model, first["loc"][:-1])
+            near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+            raise MmedgeError(f"{where}: unknown key {place}", f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}") from error
+        raise MmedgeError(f"{where}: {place or 'document'}: {first['msg']}", "correct that value") from error
+
+
+def _check_schema(content: Any, model: type[BaseModel], where: str) -> None:
+    declared = model.model_fields.get("schema_")
+    if declared is None or not isinstance(content, dict):
+        return
+    kind, _, version = str(declared.default).partition("/")
+    have_kind, _, have_version = str(content.get("schema", "")).partition("/")
+    if have_kind != kind or not have_version.isdigit():
+        raise MmedgeError(f"{where} is not a {kind} document (its schema is {content.get('schema')!r})", f"it should begin with schema {declared.default!r}")
+    if int(have_version) > int(version):
+        raise MmedgeError(f"{where} has schema {content['schema']}, this mmedge reads up to {declared.default}", "update mmedge: pip install -U mmedge")
+
+
+def _keys_beside(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys that exist at ``place``: walks the model's JSON Schema, because unions and dicts make its Python types hard to follow."""
+    schema = model.model_json_schema()
+    definitions, here = schema.get("$defs", {}), schema
+    for part in place:
+        while "$ref" in here:
+            here = definitions[here["$ref"].rpartition("/")[2]]
+        if isinstance(part, int):
+            here = here.get("items", {})
+        else:
+            here = here.get("properties", {}).get(part) or here.get("additionalProperties") or {}
+    while "$ref" in here:
+        here = definitions[here["$ref"].rpartition("/")[2]]
+    return sorted(here.get("properties", {}))
+
+
+def dump_json(document: BaseModel) -> str:
+    """The document as it is stored and printed: stable order, two spaces, one newline at the end."""
+    return json.dumps(document.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write aside, fsync, ``os.replace``: a reader sees the old file or the new one, whole.
+
+    Raises:
+        MmedgeError: no space, or no permission; the old file is untouched and nothing is left beside it.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise disk_error(path, error) from error
+
+
+def disk_error(path: Path, error: OSError) -> MmedgeError:
+    """An operating system's refusal, as the user can act on it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MmedgeError(f"no space left to write {path}", f"free some space on that disk, or choose another folder ({error.strerror})")
+    return MmedgeError(f"cannot write {path}: {error.strerror or error}", "choose a folder that you may write to")

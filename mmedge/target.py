@@ -1,0 +1,72 @@
+"""A target says where graphs run: backends in order of preference, precisions, limits, how to recognise the board."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mmedge import catalog
+from mmedge.documents import Document, read_toml
+from mmedge.errors import MmedgeError
+from mmedge.need import have
+
+
+class Detect(Document):
+    """When this target is the machine at hand. Everything given must hold; the highest ``rank`` that holds wins."""
+
+    rank: int
+    machines: tuple[str, ...] = ()
+    """As ``platform.machine()`` names them; empty: any."""
+    files: tuple[str, ...] = ()
+    """Files that exist on the board."""
+    modules: tuple[str, ...] = ()
+    """Python modules that must be installed."""
+
+
+class Target(Document):
+    """One board or chip (schema ``mmedge.target/1``, ``targets/NAME.toml``)."""
+
+    schema_: Literal["mmedge.target/1"] = Field(default="mmedge.target/1", alias="schema")
+    name: str
+    summary: str
+    notes: str = ""
+    """What a user should know before trusting it."""
+    backends: tuple[str, ...] = Field(min_length=1)
+    precisions: dict[str, tuple[Literal["fp32", "fp16", "bf16", "int8", "int4"], ...]] = {}
+    options: dict[str, dict[str, Any]] = {}
+    """backend -> the runtime's own options."""
+    max_opset: int
+    max_ir: int
+    python: str = ">=3.10"
+    memory_mb: int | None = None
+    build_on: Literal["anywhere", "device"] = "anywhere"
+    """``device``: engines can only be built on the board itself."""
+    detect: Detect | None = None
+
+    def is_here(self) -> bool:
+        """Whether this machine is such a board."""
+        found = self.detect
+        return (
+            found is not None
+            and (not found.machines or platform.machine() in found.machines)
+            and all(Path(file).exists() for file in found.files)
+            and all(have(module) for module in found.modules)
+        )
+
+    @classmethod
+    def load(cls, what: str) -> Target:
+        """By name or by path. Raises MmedgeError: unknown (with the nearest name), or a broken file."""
+        path = catalog.find("targets", what)
+        target = read_toml(path, cls)
+        if target.name != path.stem:
+            raise MmedgeError(f"{path} names its target {target.name!r}", f"a target has its file's name: {path.stem!r}")
+        return target
+
+    @classmethod
+    def detected(cls) -> Target:
+        """The best target for this machine."""
+        here = [target for target in map(cls.load, catalog.names("targets")) if target.is_here()]
+        return max(here, key=lambda target: target.detect.rank if target.detect else 0)
