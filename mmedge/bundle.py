@@ -1,0 +1,179 @@
+"""A bundle is a folder: immutable files whose names carry their hash, and ``manifest.json``, whose replacement is the commit."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmedge import runner
+from mmedge.documents import disk_error, dump_json, read_json, replace_file
+from mmedge.errors import MmedgeError
+from mmedge.family import load_family
+from mmedge.manifest import File, Manifest, Placement
+from mmedge.target import Target
+from mmedge.tensors import TensorSpec
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+CHUNK_BYTES = 1 << 20
+
+
+class Bundle:
+    """An opened bundle. Reading verifies; writing never touches a file that a manifest names."""
+
+    def __init__(self, path: Path, manifest: Manifest | None) -> None:
+        self.path = path
+        self._manifest = manifest
+        self._verified: set[str] = set()
+
+    @property
+    def manifest(self) -> Manifest:
+        if self._manifest is None:
+            raise MmedgeError(f"{self.path} was never finished: it has no {MANIFEST}", "run the export again: it keeps what is complete")
+        return self._manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Read and check the manifest (not yet the files: ``file`` does that when each is used).
+
+        Raises:
+            MmedgeError: no such folder, no manifest, a damaged one, one from a newer mmedge, or a name in it that leads outside.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise MmedgeError(f"there is no bundle at {path}", "make one: mmedge export --target cpu -o " + str(path))
+        if not (path / MANIFEST).is_file():
+            raise MmedgeError(f"{path} is not a bundle: it has no {MANIFEST}", "name the folder that mmedge export wrote")
+        return cls(path, read_json(path / MANIFEST, Manifest))
+
+    @classmethod
+    @contextlib.contextmanager
+    def writing(cls, path: str | Path) -> Iterator[Bundle]:
+        """The bundle at ``path``, new or old, for one writer at a time; what is there stays valid until ``commit``."""
+        path = Path(path)
+        if path.exists() and not (path / MANIFEST).exists() and not (path / LOCK).exists() and (path.is_file() or any(path.iterdir())):
+            raise MmedgeError(f"{path} exists and is not a bundle", "choose another folder with -o")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = open(path / LOCK, "ab")  # noqa: SIM115 (closed by the stack below)
+        except OSError as error:
+            raise disk_error(path, error) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise MmedgeError(f"another build is writing to {path}", "wait for it, or choose another folder with -o") from error
+            yield cls(path, read_json(path / MANIFEST, Manifest) if (path / MANIFEST).exists() else None)
+
+    def file(self, entry: File) -> Path:
+        """The path of a file, once its size and sha256 are what the manifest says.
+
+        Raises:
+            MmedgeError: it is missing, damaged, or a link that leads outside the bundle.
+        """
+        path = self.path / entry.path
+        if entry.path in self._verified:
+            return path
+        again = "export the bundle again, or copy it again from where it was made"
+        if not path.is_file():
+            raise MmedgeError(f"{path} is missing from the bundle", again)
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise MmedgeError(f"{path} leads outside the bundle", again)
+        if path.stat().st_size != entry.size_bytes or sha256_of(path) != entry.sha256:
+            raise MmedgeError(f"{path} is damaged: it is not what the manifest describes", again)
+        self._verified.add(entry.path)
+        return path
+
+    def add(self, role: str, name: str, content: bytes | Path) -> File:
+        """Store a file as ``role/stem.HASH.suffix``. Not visible to anyone until ``commit``."""
+        digest = sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+        stem, dot, suffix = name.partition(".")
+        relative = f"{role}/{stem}.{digest[:8]}{dot}{suffix}"
+        path = self.path / relative
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+                try:
+                    shutil.copyfile(content, aside)
+                    with aside.open("rb+") as file:
+                        os.fsync(file.fileno())
+                    os.replace(aside, path)
+                finally:
+                    aside.unlink(missing_ok=True)
+            else:
+                replace_file(path, content)
+        except OSError as error:
+            raise disk_error(path, error) from error
+        return File(path=relative, sha256=digest, size_bytes=path.stat().st_size)
+
+    def commit(self, manifest: Manifest) -> None:
+        """Make ``manifest`` the truth, in one step."""
+        replace_file(self.path / MANIFEST, dump_json(manifest).encode())
+        self._manifest = manifest
+
+    def orphans(self) -> list[Path]:
+        """Files that no manifest names: left by builds that were replaced or killed."""
+        named = {file.path for file in self.manifest.files()} | {MANIFEST, LOCK}
+        return sorted(path for path in self.path.rglob("*") if path.is_file() and path.relative_to(self.path).as_posix() not in named)
+
+    def graph(self, role: str, name: str) -> runner.Graph:
+        """A graph as backends take it, its file verified."""
+        entry = self.manifest.models[role].graphs[name]
+        inputs, outputs = ([TensorSpec(t.name, t.dtype, t.shape) for t in side] for side in (entry.inputs, entry.outputs))
+        return runner.Graph(self.file(entry.file), entry.file.sha256, tuple(inputs), tuple(outputs))
+
+    def placement(self, role: str, name: str, target: Target) -> Placement:
+        """Where a graph runs. Raises MmedgeError: not compiled for that target yet, or only to be compiled on the device."""
+        placed = self.manifest.engines.get(target.name, {}).get(f"{role}/{name}")
+        if placed is None:
+            raise MmedgeError(f"{self.path} is not compiled for {target.name}", f"mmedge compile {self.path} --target {target.name}")
+        if placed.state == "on-device":
+            raise MmedgeError(f"the engines of {self.path} for {target.name} are built on the device", f"on the device: mmedge compile {self.path} --target {target.name}")
+        return placed
+
+    @contextlib.contextmanager
+    def runner(self, role: str, name: str, target: Target) -> Iterator[runner.Runner]:
+        """Open one graph where it was placed."""
+        placed = self.placement(role, name, target)
+        backend = runner.load_backend(placed.backend)
+        facts = backend.probe()
+        if not facts.available:
+            raise MmedgeError(f"{role}/{name} was compiled for {placed.backend}: {facts.reason}", facts.fix or f"mmedge compile {self.path} --target {target.name}")
+        if placed.precision != "fp32" and facts.features and placed.precision not in facts.features:
+            raise MmedgeError(f"{role}/{name} was compiled in {placed.precision}, which this machine lacks", f"mmedge compile {self.path} --target {target.name}")
+        candidate = runner.Candidate(self.graph(role, name), placed.precision)
+        with backend.open(runner.Engine(candidate, self.file(placed.file) if placed.file else None), target) as opened:
+            yield opened
+
+    @contextlib.contextmanager
+    def session(self, role: str, target: str | Target) -> Iterator[Any]:
+        """Open one model for use: ``with bundle.session("eyes", target="cpu") as eyes: eyes.classify(...)``.
+
+        Raises:
+            MmedgeError: no such model, not compiled for that target, a damaged file, or a runtime that is not installed.
+        """
+        if role not in self.manifest.models:
+            raise MmedgeError(f"{self.path} has no model {role!r}", f"it has: {', '.join(self.manifest.models)}")
+        model = self.manifest.models[role]
+        target = Target.load(target) if isinstance(target, str) else target
+        family = load_family(model.family)
+        with contextlib.ExitStack() as stack:
+            runners = {name: stack.enter_context(self.runner(role, name, target)) for name in model.graphs}
+            assets = {name: self.file(entry) for name, entry in model.assets.items()}
+            yield load_family(model.family, "session").Session(runners, assets, family.Config.model_validate(model.config))
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,138 @@
+"""``manifest.json``: everything a bundle holds and knows about itself. The only file of a bundle that is ever replaced."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from mmedge.documents import Document
+
+
+class File(Document):
+    """A file of the bundle. Its name carries its hash and never changes its content."""
+
+    path: str
+    """Relative to the bundle, with forward slashes."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or "\\" in path or ":" in parts[0] or ".." in parts or "\0" in path:
+            raise ValueError(f"{path!r} would lie outside the bundle")
+        return path
+
+
+class Tensor(Document):
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Graph(Document):
+    """One ONNX graph of a model."""
+
+    file: File
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    opset: int
+    ir: int
+    reference: str
+    """What computed the golden outputs."""
+    parity: float | None = None
+    """Largest absolute difference to the torch module over all examples, as a fraction of the bound; null for models that were ONNX already."""
+
+
+class Case(Document):
+    """Golden data of the processor or verb level: a session method, its arguments, and what the reference gave."""
+
+    level: Literal["processor", "verb"]
+    call: str
+    args: dict[str, Any]
+    expected: Any = None
+    """Plain JSON; null where the expectation is arrays."""
+    arrays: tuple[str, ...] = ()
+    """Keys of ``case/INDEX/KEY`` in the golden file; one empty key for a bare array."""
+    source: str = ""
+    atol: float = 1e-4
+
+
+class Model(Document):
+    """One model by its role."""
+
+    family: str
+    config: dict[str, Any]
+    graphs: dict[str, Graph]
+    assets: dict[str, File]
+    golden: File
+    """npz without pickles: ``graph/NAME/in/TENSOR``, ``graph/NAME/out/TENSOR``, ``case/INDEX/KEY``."""
+    cases: tuple[Case, ...]
+    sources: dict[str, str] = {}
+    """Where each file of the checkpoint came from."""
+
+
+class Trial(Document):
+    """One candidate for a graph: how far it is from golden, and how fast it ran in interleaved rounds."""
+
+    backend: str
+    precision: str
+    drift: float | None = None
+    drift_kind: Literal["max_abs", "relative_l2"] | None = None
+    passed: bool = False
+    median_ms: float | None = None
+    rounds: int = 0
+    note: str = ""
+
+
+class Placement(Document):
+    """Where one graph runs on one target, and why."""
+
+    state: Literal["ready", "on-device"]
+    """``on-device``: the engine can only be built on the board; nothing to run yet."""
+    backend: str
+    precision: str
+    reason: str
+    file: File | None = None
+    """The compiled engine; null where the runtime opens the ONNX file itself."""
+    key: dict[str, str] = {}
+    """What the choice is bound to: runtime version, machine, features."""
+    trials: tuple[Trial, ...] = ()
+
+
+class Gate(Document):
+    """One check with its bound: passed or not, and by how much."""
+
+    name: str
+    passed: bool
+    value: float | str | None = None
+    bound: float | str | None = None
+    note: str = ""
+
+
+class Manifest(Document):
+    """Schema ``mmedge.bundle/1``."""
+
+    schema_: Literal["mmedge.bundle/1"] = Field(default="mmedge.bundle/1", alias="schema")
+    name: str
+    created: str
+    """UTC, ISO 8601."""
+    models: dict[str, Model]
+    media: dict[str, File | str]
+    """Golden inputs: files, and texts as they are."""
+    engines: dict[str, dict[str, Placement]] = {}
+    """target -> ``ROLE/GRAPH`` -> placement."""
+    gates: dict[str, tuple[Gate, ...]] = {}
+    """``export``, ``check TARGET`` -> their gates."""
+    provenance: dict[str, Any] = {}
+
+    def files(self) -> list[File]:
+        """Every file the manifest names."""
+        found = [file for file in self.media.values() if isinstance(file, File)]
+        for model in self.models.values():
+            found += [model.golden, *model.assets.values(), *(graph.file for graph in model.graphs.values())]
+        found += [placed.file for placements in self.engines.values() for placed in placements.values() if placed.file]
+        return found
