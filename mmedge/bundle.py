@@ -29,14 +29,19 @@ class Bundle:
 
     def __init__(self, path: Path, manifest: Manifest | None) -> None:
         self.path = path
-        self._manifest = manifest
+        self._draft = manifest
         self._verified: set[str] = set()
 
     @property
     def manifest(self) -> Manifest:
-        if self._manifest is None:
+        """What is on disk, or the draft that a writer has set and not yet committed."""
+        if self._draft is None:
             raise MmedgeError(f"{self.path} was never finished: it has no {MANIFEST}", "run the export again: it keeps what is complete")
-        return self._manifest
+        return self._draft
+
+    @manifest.setter
+    def manifest(self, draft: Manifest) -> None:
+        self._draft = draft
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -113,10 +118,9 @@ class Bundle:
             raise disk_error(path, error) from error
         return File(path=relative, sha256=digest, size_bytes=path.stat().st_size)
 
-    def commit(self, manifest: Manifest) -> None:
-        """Make ``manifest`` the truth, in one step."""
-        replace_file(self.path / MANIFEST, dump_json(manifest).encode())
-        self._manifest = manifest
+    def commit(self) -> None:
+        """Make the draft the truth, in one step."""
+        replace_file(self.path / MANIFEST, dump_json(self.manifest).encode())
 
     def orphans(self) -> list[Path]:
         """Files that no manifest names: left by builds that were replaced or killed."""

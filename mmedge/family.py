@@ -49,9 +49,9 @@ class TorchGraph:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A model that already is ONNX. Its reference is the ONNX reference evaluator or what the family recorded."""
+    """A model that already is ONNX, as a file or as bytes. Its reference is an evaluator that optimises nothing."""
 
-    path: Path
+    model: Path | bytes
     feeds: dict[str, Array]
     """Golden feeds."""
 

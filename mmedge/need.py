@@ -9,6 +9,10 @@ from types import ModuleType
 from mmedge.errors import MmedgeError
 
 
+class NotInstalled(MmedgeError):
+    """An optional package is missing: a check may then pass over what needs it, if it says so."""
+
+
 def need(module: str, *, extra: str) -> ModuleType:
     """Import ``module`` now.
 
@@ -17,7 +21,8 @@ def need(module: str, *, extra: str) -> ModuleType:
         extra: the extra of mmedge that brings it.
 
     Raises:
-        MmedgeError: it is not installed, or it is installed but broken (its own reason is given).
+        NotInstalled: it is not there.
+        MmedgeError: it is installed but broken (its own reason is given).
     """
     top = module.partition(".")[0]
     try:
@@ -25,7 +30,7 @@ def need(module: str, *, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != top:
             raise MmedgeError(f"{module} is installed but fails to import: {error}", f'pip install --force-reinstall "mmedge[{extra}]"') from error
-        raise MmedgeError(f"{top} is not installed", f'pip install "mmedge[{extra}]"') from error
+        raise NotInstalled(f"{top} is not installed", f'pip install "mmedge[{extra}]"') from error
     except (ImportError, OSError) as error:
         raise MmedgeError(f"{module} is installed but fails to import: {error}", f'pip install --force-reinstall "mmedge[{extra}]"') from error
 

@@ -1,0 +1,150 @@
+"""Source -> ONNX, proven -> bundle."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mmedge
+from mmedge import manifest, runner
+from mmedge.build import golden, load
+from mmedge.build.trace import read_graph, trace, versions
+from mmedge.bundle import Bundle
+from mmedge.deploy.check import examine, raise_failed
+from mmedge.deploy.compile import place
+from mmedge.errors import GateFailed, MmedgeError
+from mmedge.family import Exported, TorchGraph, load_family
+from mmedge.recipe import Model, Recipe
+from mmedge.target import Target
+from mmedge.tensors import Array
+
+PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "tokenizers")
+
+
+def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = False, report: Callable[[str], None]) -> Bundle:
+    """Make every model of a recipe into verified ONNX graphs with golden data; compile and check them for each target; commit.
+
+    Nothing of a former bundle at ``out`` changes before the last step, and nothing at all when a step fails.
+
+    Raises:
+        MmedgeError: a file cannot be had, a model cannot be exported, or a target cannot take the graphs.
+        GateFailed: a graph does not compute what its module computes, or the check of a target failed.
+    """
+    with Bundle.writing(out) as bundle, tempfile.TemporaryDirectory(prefix="mmedge-") as scratch:
+        bundle.manifest = _make(bundle, recipe, Path(scratch), offline, report)
+        _fits(bundle.manifest.models, targets)
+        for target in targets:
+            bundle.manifest = place(bundle, target, report)
+            bundle.manifest = examine(bundle, target, report)
+            raise_failed(bundle.manifest, target)
+        bundle.commit()
+        return bundle
+
+
+def _make(bundle: Bundle, recipe: Recipe, scratch: Path, offline: bool, report: Callable[[str], None]) -> manifest.Manifest:
+    models: dict[str, manifest.Model] = {}
+    gates: list[manifest.Gate] = []
+    for role, model in recipe.models.items():
+        report(f"{role}: fetching the checkpoint")
+        folder = load.checkpoint(model, offline=offline, trace=report)
+        report(f"{role}: exporting the {model.family} model")
+        models[role] = _export_model(bundle, role, model, folder, scratch, gates)
+    return manifest.Manifest(
+        name=recipe.name,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        models=models,
+        media=golden.store_media(bundle),
+        gates={"export": tuple(gates)},
+        provenance=_provenance(recipe),
+    )
+
+
+def _export_model(bundle: Bundle, role: str, model: Model, folder: Path, scratch: Path, gates: list[manifest.Gate]) -> manifest.Model:
+    kind = load_family(model.family)
+    options = _options(role, model, kind)
+    exported: Exported = load_family(model.family, "export").export(folder, options, golden.media())
+    _complete(role, exported, kind)
+    entries: dict[str, manifest.Graph] = {}
+    recorded: dict[str, tuple[dict[str, Array], dict[str, Array]]] = {}
+    for name, source in exported.graphs.items():
+        path = scratch / f"{role}.{name}.onnx"
+        parity: float | None = None
+        if isinstance(source, TorchGraph):
+            graph, outputs, parity = trace(f"{role}/{name}", source, path)
+            feeds: dict[str, Array] = {key: value.numpy() for key, value in source.inputs.items()}
+            reference = f"torch {metadata.version('torch')}"
+            gates.append(manifest.Gate(name=f"parity {role}/{name}", passed=True, value=round(parity, 4), bound=1.0, note="difference to the torch module, as a fraction of 1e-4 x max(1, max|ref|)"))
+        else:
+            path.write_bytes(source.model if isinstance(source.model, bytes) else source.model.read_bytes())
+            graph, feeds = read_graph(path), dict(source.feeds)
+            outputs, reference = golden.reference_outputs(graph, source)
+        entries[name] = _graph_entry(bundle, role, name, graph, reference, parity)
+        recorded[name] = (feeds, outputs)
+    packed, cases = golden.pack(recorded, exported.cases)
+    return manifest.Model(
+        family=model.family,
+        config=exported.config.model_dump(mode="json"),
+        graphs=entries,
+        assets={name: bundle.add(role, name, content) for name, content in exported.assets.items()},
+        golden=bundle.add(role, "golden.npz", packed),
+        cases=cases,
+        sources={name: file.sha256 for name, file in model.files.items()} or {"folder": model.folder or ""},
+    )
+
+
+def _graph_entry(bundle: Bundle, role: str, name: str, graph: runner.Graph, reference: str, parity: float | None) -> manifest.Graph:
+    opset, ir = versions(graph.path)
+    inputs, outputs = (tuple(manifest.Tensor(name=spec.name, dtype=spec.dtype, shape=spec.shape) for spec in side) for side in (graph.inputs, graph.outputs))
+    return manifest.Graph(
+        file=bundle.add(role, f"{name}.onnx", graph.path), inputs=inputs, outputs=outputs, opset=opset, ir=ir, reference=reference, parity=parity
+    )
+
+
+def _options(role: str, model: Model, kind: Any) -> Any:
+    from mmedge.documents import validate
+
+    return validate(model.options, kind.Options, f"recipe: models.{role}.options")
+
+
+def _complete(role: str, exported: Exported, kind: Any) -> None:
+    """A family states what it must yield; an export that lacks a part of it is none."""
+    for what, wanted, found in (("graph", kind.graphs(exported.config), exported.graphs), ("asset", kind.assets(exported.config), exported.assets)):
+        if missing := sorted(set(wanted) - set(found)):
+            raise GateFailed(f"the export of {role} lacks its {what} {missing[0]}", "the checkpoint is incomplete: get all of its files")
+        if surplus := sorted(set(found) - set(wanted)):
+            raise ValueError(f"the family of {role} yields {what} {surplus[0]} without declaring it")
+
+
+def _fits(models: dict[str, manifest.Model], targets: list[Target]) -> None:
+    for target in targets:
+        for role, model in models.items():
+            for name, graph in model.graphs.items():
+                if graph.opset > target.max_opset or graph.ir > target.max_ir:
+                    raise MmedgeError(
+                        f"{role}/{name} is opset {graph.opset}, IR {graph.ir}; {target.name} takes up to opset {target.max_opset}, IR {target.max_ir}",
+                        "leave that target out, or use a checkpoint in an older ONNX format",
+                    )
+
+
+def _provenance(recipe: Recipe) -> dict[str, Any]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "mmedge": mmedge.__version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "packages": found,
+        "recipe": recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+    }
+
+

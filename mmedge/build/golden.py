@@ -1,0 +1,77 @@
+"""Golden data: the same few real inputs for every model, and what the reference made of them."""
+
+from __future__ import annotations
+
+import io
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmedge import manifest, runner
+from mmedge.bundle import Bundle
+from mmedge.family import Case, Media, OnnxGraph
+from mmedge.need import need
+from mmedge.tensors import Array
+
+TEXTS = {"text_1": "a cat", "text_2": "a cup of coffee on a table", "text_3": "Is there a bicycle in front of the house?"}
+FILES = {"cat": "cat.jpg", "coffee": "coffee.jpg", "question": "question.wav", "remark": "remark.wav"}
+
+SMALL_BYTES = 10 << 20
+"""The reference evaluator is numpy, operator by operator: above this size it would take minutes."""
+
+
+def media() -> Media:
+    """Golden inputs by name: two photographs, two sounds, three texts."""
+    folder = Path(str(resources.files("mmedge") / "golden"))
+    return {**{name: folder / file for name, file in FILES.items()}, **TEXTS}
+
+
+def store_media(bundle: Bundle) -> dict[str, manifest.File | str]:
+    """Copy the golden inputs into the bundle: it must explain itself without this package."""
+    folder = media()
+    return {**{name: bundle.add("golden", file, folder[name]) for name, file in FILES.items()}, **TEXTS}
+
+
+def reference_outputs(graph: runner.Graph, source: OnnxGraph) -> tuple[dict[str, Array], str]:
+    """What a model that already is ONNX should give, by an evaluator that optimises nothing; and its name."""
+    if graph.path.stat().st_size <= SMALL_BYTES:
+        onnx = need("onnx", extra="build")
+        evaluator = need("onnx.reference", extra="build").ReferenceEvaluator(str(graph.path))
+        outputs, name = evaluator.run(None, source.feeds), f"onnx {onnx.__version__} reference evaluator"
+    else:
+        ort = need("onnxruntime", extra="build")
+        settings = ort.SessionOptions()
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = ort.InferenceSession(str(graph.path), settings, providers=["CPUExecutionProvider"])
+        outputs, name = session.run(None, source.feeds), f"onnxruntime {ort.__version__} without optimisation"
+    return dict(zip((spec.name for spec in graph.outputs), map(np.asarray, outputs))), name
+
+
+def pack(graphs: dict[str, tuple[dict[str, Array], dict[str, Array]]], cases: list[Case]) -> tuple[bytes, tuple[manifest.Case, ...]]:
+    """Feeds and outputs per graph, and the cases, as one npz file and the entries that point into it."""
+    arrays: dict[str, Array] = {}
+    for name, (feeds, outputs) in graphs.items():
+        arrays.update({f"graph/{name}/in/{key}": value for key, value in feeds.items()})
+        arrays.update({f"graph/{name}/out/{key}": value for key, value in outputs.items()})
+    entries = []
+    for index, case in enumerate(cases):
+        found = _arrays(case.expected)
+        arrays.update({f"case/{index}/{key}": value for key, value in found.items()})
+        entries.append(
+            manifest.Case(
+                level=case.level, call=case.call, args=case.args, source=case.source, atol=case.atol, arrays=tuple(found), expected=None if found else case.expected
+            )
+        )
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue(), tuple(entries)
+
+
+def _arrays(expected: Any) -> dict[str, Array]:
+    if isinstance(expected, np.ndarray):
+        return {"": expected}
+    if isinstance(expected, dict) and expected and all(isinstance(value, np.ndarray) for value in expected.values()):
+        return expected
+    return {}

@@ -1,0 +1,225 @@
+"""Every command: its signature, its help, one call. Whatever is heavy is imported inside the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+
+import typer
+
+from mmedge.errors import BUG, DONE, INTERRUPTED, USER, MmedgeError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from mmedge.target import Target
+
+app = typer.Typer(
+    help="Take a trained multimodal model to a small computer with a camera and a microphone.",
+    epilog="Start with: mmedge demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that mmedge export wrote.", show_default=False)]
+TargetOption = Annotated[Optional[str], typer.Option("--target", "-t", metavar="TARGET", help="A name from mmedge targets, or a TOML file. [default: this machine's best]", show_default=False)]
+TargetsOption = Annotated[Optional[list[str]], typer.Option("--target", "-t", metavar="TARGET", help="A name from mmedge targets, or a TOML file; may be repeated. [default: this machine's best]", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what is in the cache.")]
+
+
+@app.command()
+def demo(
+    target: TargetOption = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the answers, turns.jsonl and report.json go.")] = Path("demo"),
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the shipped assistant for this machine, ask it spoken questions about real photographs, and time its spoken answers."""
+    from mmedge.demo import demo, table
+
+    made = demo(out, _target(target), offline=offline, report=_progress, show=None if as_json else print)
+    _show(made, as_json, table(made))
+
+
+@app.command()
+def export(
+    what: Annotated[
+        Optional[str], typer.Argument(metavar="[WHAT]", help="A recipe (name or file), a checkpoint's folder, or hf:owner/name@revision, pip:package==version, file:path. Without it: the shipped assistant.", show_default=False)
+    ] = None,
+    target: TargetsOption = None,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="The bundle's folder. [default: NAME.bundle]", show_default=False)] = None,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a trained model into a verified bundle, and compile it for its targets."""
+    from mmedge.build.export import export
+    from mmedge.build.load import recipe_for
+    from mmedge.deploy.inspect import summary
+
+    recipe = recipe_for(what, offline=offline, trace=_progress)
+    bundle = export(recipe, out or Path(f"{recipe.name}.bundle"), _targets(target), offline=offline, report=_progress)
+    _show(bundle.manifest, as_json, summary(bundle.manifest, bundle.path))
+
+
+@app.command()
+def compile(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOption = False) -> None:
+    """Place every graph of a bundle on a backend of the target; among several, the fastest that is right."""
+    from mmedge.deploy.compile import compile
+    from mmedge.deploy.inspect import summary
+
+    for one in _targets(target):
+        made = compile(bundle, one, _progress)
+    _show(made.manifest, as_json, summary(made.manifest, made.path))
+
+
+@app.command()
+def check(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOption = False) -> None:
+    """Hold a bundle against its golden data: processors, graphs and answers. Exit status 3 if anything differs."""
+    from mmedge.deploy.check import check
+    from mmedge.deploy.inspect import summary
+
+    for one in _targets(target):
+        made = check(bundle, one, _progress)
+    _show(made.manifest, as_json, summary(made.manifest, made.path))
+
+
+@app.command()
+def profile(bundle: BundleArgument, target: TargetOption = None, as_json: JsonOption = False) -> None:
+    """Measure the latency of every graph and every verb."""
+    from mmedge.profile.report import profile, table
+
+    made = profile(bundle, _target(target), _progress)
+    _show(made, as_json, table(made))
+
+
+@app.command()
+def run(
+    bundle: BundleArgument,
+    target: TargetOption = None,
+    mic: Annotated[str, typer.Option(metavar="SOURCE", help="A sound file, a microphone's name, or 'default'.")] = "default",
+    camera: Annotated[str, typer.Option(metavar="SOURCE", help="A picture, a folder of pictures, a video, a camera (0, /dev/video0), or 'none'.")] = "0",
+    speaker: Annotated[str, typer.Option(metavar="SINK", help="A WAV file to write, a loudspeaker's name, 'default', or 'none'.")] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a turn on stdout, then a summary line.")] = False,
+) -> None:
+    """Listen, look and answer, until the sound ends or Ctrl-C."""
+    from mmedge.assistant.run import run
+
+    run(bundle, _target(target), mic=mic, camera=camera, speaker=speaker, as_json=as_json)
+
+
+@app.command()
+def targets(as_json: JsonOption = False) -> None:
+    """List the boards and chips that mmedge knows, and which is this machine."""
+    from mmedge import catalog
+    from mmedge.target import Target
+
+    best = Target.detected().name
+    rows = [(name, Target.load(name)) for name in catalog.names("targets")]
+    if as_json:
+        _print_json({"schema": "mmedge.targets/1", "best": best, "targets": [target.model_dump(mode="json", by_alias=True) for _, target in rows]})
+        return
+    for name, target in rows:
+        print(f"{'*' if name == best else ' '} {name:12} {target.summary} ({', '.join(target.backends)})")
+    print("* the best for this machine")
+
+
+@app.command()
+def recipes(as_json: JsonOption = False) -> None:
+    """List the recipes that mmedge ships."""
+    from mmedge import catalog
+    from mmedge.recipe import Recipe
+
+    rows = [Recipe.load(name) for name in catalog.names("recipes")]
+    if as_json:
+        _print_json({"schema": "mmedge.recipes/1", "recipes": [recipe.model_dump(mode="json", by_alias=True) for recipe in rows]})
+        return
+    for recipe in rows:
+        print(f"{recipe.name:16} {recipe.summary}")
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine can do, and what to install for more."""
+    from mmedge.deploy.doctor import doctor, table
+
+    made = doctor()
+    _show(made, as_json, table(made))
+
+
+@app.command()
+def inspect(
+    bundle: BundleArgument, gc: Annotated[bool, typer.Option("--gc", help="Remove files that the manifest does not name.")] = False, as_json: JsonOption = False
+) -> None:
+    """Show what a bundle holds, where each graph runs and why, and that every file is whole."""
+    from mmedge.deploy.inspect import describe, inspect
+
+    manifest, orphans = inspect(bundle, gc=gc)
+    for orphan in orphans:
+        _progress(f"{'removed' if gc else 'not named by the manifest'}: {orphan}")
+    _show(manifest, as_json, describe(manifest))
+
+
+def _target(what: str | None) -> Target:
+    from mmedge.target import Target
+
+    return Target.load(what) if what else Target.detected()
+
+
+def _targets(whats: list[str] | None) -> list[Target]:
+    return [_target(what) for what in whats or [None]]  # type: ignore[list-item]
+
+
+def _show(document: BaseModel, as_json: bool, text: str) -> None:
+    if as_json:
+        from mmedge.documents import dump_json
+
+        sys.stdout.write(dump_json(document))
+    else:
+        print(text)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> NoReturn:
+    """The program: every way out has its exit status and, for the user's errors, its two lines."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped build cleans up like an interrupted one
+    try:
+        status = app(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else DONE)
+    except MmedgeError as error:
+        _fail(error.what, error.fix, error.status)
+    except KeyboardInterrupt:
+        _fail("interrupted", "run it again: what was complete is kept", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say to it
+        sys.exit(DONE)
+    except Exception as error:
+        import click
+
+        if not isinstance(error, click.ClickException):
+            import traceback
+
+            traceback.print_exc()
+            sys.exit(BUG)
+        context = getattr(error, "ctx", None)
+        _fail(error.format_message().replace("\n", " ").rstrip("."), f"see {context.command_path if context else 'mmedge'} --help", USER)
+
+
+def _fail(what: str, fix: str, status: int) -> NoReturn:
+    if "--json" in sys.argv:
+        _print_json({"schema": "mmedge.error/1", "status": status, "error": what, "fix": fix})
+    print(f"error: {what}\nfix: {fix}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,125 @@
+"""Hold a bundle against its golden data on a target: processors, graphs, verbs. The same on the build machine and on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmedge.bundle import Bundle
+from mmedge.evaluate.golden import Golden
+from mmedge.errors import GateFailed, MmedgeError
+from mmedge.evaluate.drift import drift
+from mmedge.family import load_family
+from mmedge.manifest import Gate, Manifest
+from mmedge.need import NotInstalled
+from mmedge.target import Target
+
+Report = Callable[[str], None]
+
+
+def check(path: Path, target: Target, report: Report) -> Bundle:
+    """Check a bundle and store the result in it.
+
+    Raises:
+        MmedgeError: not compiled for the target, or damaged.
+        GateFailed: something differs; the manifest then says what and by how much.
+    """
+    with Bundle.writing(path) as bundle:
+        bundle.manifest = examine(bundle, target, report)
+        bundle.commit()
+        raise_failed(bundle.manifest, target)
+        return bundle
+
+
+def raise_failed(manifest: Manifest, target: Target) -> None:
+    """Raise GateFailed naming the first gate that did not pass."""
+    failed = [gate for gate in manifest.gates[f"check {target.name}"] if not gate.passed]
+    if failed:
+        first = failed[0]
+        raise GateFailed(
+            f"{len(failed)} of {len(manifest.gates[f'check {target.name}'])} checks failed on {target.name}; first {first.name}: {first.value} (bound {first.bound}) {first.note}",
+            "do not deploy it; mmedge inspect shows every gate",
+        )
+
+
+def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
+    """The manifest with the gates of this check in it; nothing is committed."""
+    gates: list[Gate] = []
+    placements = bundle.manifest.engines.get(target.name)
+    if placements is None:
+        raise MmedgeError(f"{bundle.path} is not compiled for {target.name}", f"mmedge compile {bundle.path} --target {target.name}")
+    for role in bundle.manifest.models:
+        if any(placed.state == "on-device" for name, placed in placements.items() if name.startswith(f"{role}/")):
+            gates.append(Gate(name=role, passed=True, note=f"not run: its engines are built on the device; there: mmedge compile and mmedge check --target {target.name}"))
+        elif target.backends == ("null",):
+            gates.append(Gate(name=role, passed=True, note="not run: null computes nothing"))
+        else:
+            gates += _graphs(bundle, role, target)
+            gates += _cases(bundle, role, target)
+    for gate in gates:
+        report(f"{'ok  ' if gate.passed else 'FAIL'} {gate.name}: {gate.value if gate.value is not None else gate.note}")
+    made = bundle.manifest
+    return made.model_copy(update={"gates": {**made.gates, f"check {target.name}": tuple(gates)}})
+
+
+def _graphs(bundle: Bundle, role: str, target: Target) -> list[Gate]:
+    gates = []
+    golden = Golden(bundle, role)
+    for name in bundle.manifest.models[role].graphs:
+        placed = bundle.placement(role, name, target)
+        feeds, reference = golden.graph(name)
+        with bundle.runner(role, name, target) as runner:
+            value, kind = drift(runner.run(feeds), reference, placed.precision)
+        gates.append(
+            Gate(name=f"graph {role}/{name}", passed=value <= 1.0, value=round(min(value, 1e9), 4), bound=1.0, note=f"{kind} as a fraction of its bound, {placed.backend} {placed.precision}")
+        )
+    return gates
+
+
+def _cases(bundle: Bundle, role: str, target: Target) -> list[Gate]:
+    gates = []
+    model = bundle.manifest.models[role]
+    allowed = load_family(model.family).CALLS
+    exact = all(placed.precision == "fp32" for key, placed in bundle.manifest.engines[target.name].items() if key.startswith(f"{role}/"))
+    with bundle.session(role, target) as session:
+        for index, (case, arguments, expected) in enumerate(Golden(bundle, role).cases()):
+            name = f"{case.level} {role}.{case.call} #{index}"
+            if case.call not in allowed:
+                raise MmedgeError(f"the bundle's golden data calls {case.call!r}, which the family {model.family} does not offer", "export the bundle again with this version of mmedge")
+            try:
+                result = getattr(session, case.call)(**arguments)
+            except NotInstalled as error:
+                gates.append(Gate(name=name, passed=True, note=f"not run: {error.what} ({error.fix})"))
+                continue
+            gates.append(_judge(name, result, expected, case.atol if exact or case.level == "processor" else max(case.atol, 2e-2)))
+    return gates
+
+
+def _judge(name: str, result: Any, expected: Any, atol: float) -> Gate:
+    if isinstance(expected, np.ndarray):
+        result, expected = {"": result}, {"": expected}
+    if isinstance(expected, dict) and expected and all(isinstance(value, np.ndarray) for value in expected.values()):
+        distance = max(_distance(np.asarray(result.get(key, np.nan)), value) for key, value in expected.items())
+        return Gate(name=name, passed=distance <= atol, value=float(f"{min(distance, 1e9):.3g}"), bound=atol)
+    same = _equal(result, expected, atol)
+    return Gate(name=name, passed=same, value=str(result)[:200], bound=str(expected)[:200])
+
+
+def _distance(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    if got.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0))
+
+
+def _equal(result: Any, expected: Any, atol: float) -> bool:
+    """Plain JSON, floats within ``atol``; a ranking of (label, score) pairs must also agree in order of its first entry."""
+    if isinstance(expected, float):
+        return isinstance(result, (int, float, np.floating)) and abs(float(result) - expected) <= atol
+    if isinstance(expected, dict):
+        return isinstance(result, dict) and result.keys() == expected.keys() and all(_equal(result[key], value, atol) for key, value in expected.items())
+    if isinstance(expected, (list, tuple)):
+        return isinstance(result, (list, tuple)) and len(result) == len(expected) and all(_equal(a, b, atol) for a, b in zip(result, expected))
+    return bool(result == expected)

@@ -1,0 +1,88 @@
+"""Place every graph of a bundle on a target: which backend, in which precision, and why."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from mmedge import runner
+from mmedge.bundle import Bundle
+from mmedge.evaluate.golden import Golden
+from mmedge.errors import GateFailed, MmedgeError
+from mmedge.family import load_family
+from mmedge.manifest import Manifest, Placement, Trial
+from mmedge.optimize.choose import choose
+from mmedge.target import Target
+
+Report = Callable[[str], None]
+
+
+def compile(path: Path, target: Target, report: Report) -> Bundle:
+    """Compile an existing bundle for ``target`` and commit. Raises as ``place`` does."""
+    with Bundle.writing(path) as bundle:
+        bundle.manifest = place(bundle, target, report)
+        bundle.commit()
+        return bundle
+
+
+def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
+    """The bundle's manifest with a placement for every graph on ``target``; nothing is committed.
+
+    Raises:
+        MmedgeError: no backend of the target works here.
+        GateFailed: a graph holds its golden bound on no backend.
+    """
+    made = bundle.manifest
+    placements: dict[str, Placement] = {}
+    for role, model in made.models.items():
+        preferred = getattr(load_family(model.family), "PREFER", {})
+        golden = Golden(bundle, role)
+        for name in model.graphs:
+            placements[f"{role}/{name}"] = placed = _place(bundle, role, name, target, preferred.get(name, ()), golden)
+            report(f"{role}/{name}: {placed.backend} {placed.precision} ({placed.reason})")
+    return made.model_copy(update={"engines": {**made.engines, target.name: placements}})
+
+
+def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tuple[str, ...], golden: Golden) -> Placement:
+    wanted = tuple(backend for backend in preferred if backend in target.backends) or target.backends
+    if target.build_on == "device" and not target.is_here():
+        why = "the model's family prefers it" if wanted != target.backends else "built on the device, not on this machine"
+        return Placement(state="on-device", backend=wanted[0], precision=target.precisions.get(wanted[0], ("fp32",))[0], reason=why)
+    graph = bundle.graph(role, name)
+    candidates: list[tuple[str, runner.Candidate]] = []
+    refusals: list[Trial] = []
+    for backend in wanted:
+        if backend not in runner.backend_names():
+            refusals.append(Trial(backend=backend, precision="", note=f"this version of mmedge has no {backend} backend"))
+            continue
+        facts = runner.load_backend(backend).probe()
+        if not facts.available:
+            refusals.append(Trial(backend=backend, precision="", note=facts.reason))
+            continue
+        candidates += [(backend, candidate) for candidate in runner.load_backend(backend).candidates(graph, target)]
+    if not candidates:
+        raise MmedgeError(f"no backend of {target.name} works here: {'; '.join(f'{trial.backend}: {trial.note}' for trial in refusals)}", "install one of them, or choose another target: mmedge targets")
+    if target.backends == ("null",):
+        return Placement(state="ready", backend="null", precision="fp32", reason="computes nothing")
+    winner, trials = choose(wanted, candidates, *golden.graph(name), target, bundle.path)
+    if winner is None:
+        failed = "; ".join(f"{trial.backend} {trial.precision}: {trial.note or f'{trial.drift:.3g} times the bound'}" for trial in trials)
+        raise GateFailed(f"{role}/{name} holds its golden bound on no backend of {target.name}: {failed}", "export the bundle again on a healthy machine; if it repeats, report it")
+    backend, engine = winner
+    key = {"version": runner.load_backend(backend).probe().version or "", "machine": platform.machine()}
+    return Placement(
+        state="ready", backend=backend, precision=engine.candidate.precision, reason=_reason(backend, wanted, target, trials, refusals), key=key, trials=(*trials, *refusals)
+    )
+
+
+def _reason(backend: str, wanted: tuple[str, ...], target: Target, trials: tuple[Trial, ...], refusals: list[Trial]) -> str:
+    raced = sorted((trial for trial in trials if trial.median_ms is not None), key=lambda trial: trial.median_ms or 0.0)
+    if len(raced) > 1:
+        return "fastest within bounds: " + ", ".join(f"{trial.backend} {trial.precision} {trial.median_ms:.2f} ms" for trial in raced)
+    if wanted != target.backends:
+        return "the model's family prefers it"
+    others = [f"{trial.backend} {trial.precision}: {trial.note or 'outside its bound'}" for trial in (*trials, *refusals) if trial.median_ms is None]
+    return "; ".join(others) or "the target's backend"
+
+

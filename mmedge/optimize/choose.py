@@ -1,0 +1,93 @@
+"""The choice between candidates is measured: first held against golden, then timed in interleaved rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmedge.errors import MmedgeError
+from mmedge.evaluate.drift import drift
+from mmedge.manifest import Trial
+from mmedge.runner import Backend, Candidate, Engine, Runner, load_backend
+from mmedge.target import Target
+from mmedge.tensors import Feeds
+
+MIN_ROUNDS, MAX_ROUNDS, BUDGET_S = 7, 50, 1.5
+"""Rounds per candidate; rounds stop early once all candidates together have used the budget."""
+
+CLEARLY_FASTER = 0.97
+"""A later candidate must beat an earlier one by 3 %: below that, the order of preference decides, not the noise."""
+
+
+@dataclass
+class Contender:
+    """A candidate that could be compiled and opened, with what is known of it so far."""
+
+    backend: str
+    engine: Engine
+    runner: Runner
+    trial: Trial
+
+
+def choose(
+    backends: tuple[str, ...], candidates: list[tuple[str, Candidate]], feeds: Feeds, reference: Feeds, target: Target, out: Path
+) -> tuple[tuple[str, Engine] | None, tuple[Trial, ...]]:
+    """Pick the fastest candidate among those within the golden bound.
+
+    Args:
+        backends: in order of preference; candidates come in this order.
+        candidates: (backend, candidate).
+        feeds, reference: golden inputs and outputs of the graph.
+        out: where a backend may put what it compiles.
+
+    Returns:
+        The winner as (backend, engine), or None when none passed; and every candidate's trial.
+    """
+    trials: list[Trial] = []
+    with contextlib.ExitStack() as stack:
+        contenders: list[Contender] = []
+        for name, candidate in candidates:
+            backend: Backend = load_backend(name)
+            try:
+                engine = backend.compile(candidate, target, out)
+                opened = stack.enter_context(backend.open(engine, target))
+                distance, kind = drift(opened.run(feeds), reference, candidate.precision)
+            except MmedgeError as error:
+                trials.append(Trial(backend=name, precision=candidate.precision, note=error.what))
+                continue
+            trial = Trial(backend=name, precision=candidate.precision, drift=min(distance, 1e9), drift_kind=kind, passed=distance <= 1.0, note=candidate.note)
+            if trial.passed:
+                contenders.append(Contender(name, engine, opened, trial))
+            else:
+                trials.append(trial)
+        if not contenders:
+            return None, tuple(trials)
+        samples = _interleave([contender.runner for contender in contenders], feeds)
+        for contender, times_ms in zip(contenders, samples):
+            contender.trial = contender.trial.model_copy(update={"median_ms": round(statistics.median(times_ms), 4), "rounds": len(times_ms)})
+        best = contenders[0]
+        for contender in contenders[1:]:
+            if (contender.trial.median_ms or 0.0) < CLEARLY_FASTER * (best.trial.median_ms or 0.0):
+                best = contender
+        return (best.backend, best.engine), (*(contender.trial for contender in contenders), *trials)
+
+
+def _interleave(runners: list[Runner], feeds: Feeds) -> list[list[float]]:
+    """Run each in turn, A B C A B C: whatever else the machine does then falls on all of them."""
+    samples: list[list[float]] = [[] for _ in runners]
+    if len(runners) == 1:  # nothing to choose between: a few runs tell how fast it is
+        rounds, budget_s = MIN_ROUNDS, BUDGET_S / 5
+    else:
+        rounds, budget_s = MAX_ROUNDS, BUDGET_S
+    start = time.perf_counter()
+    for done in range(rounds):
+        if done >= MIN_ROUNDS and time.perf_counter() - start > budget_s:
+            break
+        for runner, times_ms in zip(runners, samples):
+            before = time.perf_counter()
+            runner.run(feeds)
+            times_ms.append((time.perf_counter() - before) * 1e3)
+    return samples
