@@ -97,4 +97,4 @@ def load_backend(name: str) -> Backend:
     if name not in backend_names():
         raise MmedgeError(f"there is no backend {name!r}", f"use one of: {', '.join(backend_names())}")
     module: Any = importlib.import_module(f"mmedge.backends.{name}")
-    return module  # type: ignore[no-any-return]
+    return module
