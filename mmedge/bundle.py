@@ -59,9 +59,18 @@ class Bundle:
 
     @classmethod
     @contextlib.contextmanager
-    def writing(cls, path: str | Path) -> Iterator[Bundle]:
-        """The bundle at ``path``, new or old, for one writer at a time; what is there stays valid until ``commit``."""
+    def writing(cls, path: str | Path, *, create: bool = False) -> Iterator[Bundle]:
+        """The bundle at ``path`` for one writer at a time; what is there stays valid until ``commit``.
+
+        Args:
+            create: make the folder if there is none; a bundle that is there is going to be replaced.
+
+        Raises:
+            MmedgeError: no bundle there (unless ``create``), something else there, another writer, or a disk that refuses.
+        """
         path = Path(path)
+        if not create:
+            cls.open(path)
         if path.exists() and not (path / MANIFEST).exists() and not (path / LOCK).exists() and (path.is_file() or any(path.iterdir())):
             raise MmedgeError(f"{path} exists and is not a bundle", "choose another folder with -o")
         try:

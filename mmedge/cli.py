@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mmedge.target import Target
 
 app = typer.Typer(
-    help="Take a trained multimodal model to a small computer with a camera and a microphone.",
+    help="A trained multimodal model, on a small computer with a camera and a microphone.",
     epilog="Start with: mmedge demo",
     no_args_is_help=True,
     add_completion=False,
@@ -41,7 +42,11 @@ def demo(
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the shipped assistant for this machine, ask it spoken questions about real photographs, and time its spoken answers."""
+    """Ask the shipped assistant about photographs, and time it.
+
+    Builds it for this machine, speaks questions into the path of the microphone, shows photographs to the path of the camera,
+    and times the spoken answers.
+    """
     from mmedge.demo import demo, table
 
     made = demo(out, _target(target), offline=offline, report=_progress, show=None if as_json else print)
@@ -58,7 +63,11 @@ def export(
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a trained model into a verified bundle, and compile it for its targets."""
+    """Make a trained model into a verified bundle for its targets.
+
+    Exports every graph to ONNX, proves each equal to its torch module, compiles what can be compiled here, and checks the result.
+    Example: mmedge export --target jetson
+    """
     from mmedge.build.export import export
     from mmedge.build.load import recipe_for
     from mmedge.deploy.inspect import summary
@@ -70,7 +79,10 @@ def export(
 
 @app.command()
 def compile(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOption = False) -> None:
-    """Place every graph of a bundle on a backend of the target; among several, the fastest that is right."""
+    """Compile a bundle for a target.
+
+    Places every graph on a backend of the target: among several candidates, the fastest of those that hold the golden bound.
+    """
     from mmedge.deploy.compile import compile
     from mmedge.deploy.inspect import summary
 
@@ -81,7 +93,10 @@ def compile(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonO
 
 @app.command()
 def check(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOption = False) -> None:
-    """Hold a bundle against its golden data: processors, graphs and answers. Exit status 3 if anything differs."""
+    """Hold a bundle against its golden data.
+
+    Processors, graphs and answers, on the target's runtime. Exit status 3 if anything differs.
+    """
     from mmedge.deploy.check import check
     from mmedge.deploy.inspect import summary
 
@@ -108,7 +123,10 @@ def run(
     speaker: Annotated[str, typer.Option(metavar="SINK", help="A WAV file to write, a loudspeaker's name, 'default', or 'none'.")] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a turn on stdout, then a summary line.")] = False,
 ) -> None:
-    """Listen, look and answer, until the sound ends or Ctrl-C."""
+    """Listen, look and answer, until the sound ends or Ctrl-C.
+
+    Example: mmedge run assistant-mini.bundle --mic question.wav --camera picture.png --speaker answer.wav --json
+    """
     from mmedge.assistant.run import run
 
     run(bundle, _target(target), mic=mic, camera=camera, speaker=speaker, as_json=as_json)
@@ -116,7 +134,7 @@ def run(
 
 @app.command()
 def targets(as_json: JsonOption = False) -> None:
-    """List the boards and chips that mmedge knows, and which is this machine."""
+    """List the boards and chips that mmedge knows."""
     from mmedge import catalog
     from mmedge.target import Target
 
@@ -157,7 +175,10 @@ def doctor(as_json: JsonOption = False) -> None:
 def inspect(
     bundle: BundleArgument, gc: Annotated[bool, typer.Option("--gc", help="Remove files that the manifest does not name.")] = False, as_json: JsonOption = False
 ) -> None:
-    """Show what a bundle holds, where each graph runs and why, and that every file is whole."""
+    """Show what a bundle holds, and whether it is whole.
+
+    Its models, where each graph runs and why, and every gate's result.
+    """
     from mmedge.deploy.inspect import describe, inspect
 
     manifest, orphans = inspect(bundle, gc=gc)
@@ -197,25 +218,22 @@ def main() -> NoReturn:
     """The program: every way out has its exit status and, for the user's errors, its two lines."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped build cleans up like an interrupted one
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="mmedge", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else DONE)
     except MmedgeError as error:
         _fail(error.what, error.fix, error.status)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", "run it again: what was complete is kept", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say to it
         sys.exit(DONE)
     except Exception as error:
-        import click
-
-        if not isinstance(error, click.ClickException):
-            import traceback
-
+        # Typer's usage errors: their base class is click's, or Typer's own copy of click, depending on Typer's version.
+        if not hasattr(error, "format_message"):
             traceback.print_exc()
             sys.exit(BUG)
         context = getattr(error, "ctx", None)
-        _fail(error.format_message().replace("\n", " ").rstrip("."), f"see {context.command_path if context else 'mmedge'} --help", USER)
+        _fail(error.format_message().rstrip("."), f"see {context.command_path if context else 'mmedge'} --help", USER)
 
 
 def _fail(what: str, fix: str, status: int) -> NoReturn:

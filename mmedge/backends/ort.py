@@ -67,6 +67,8 @@ class OrtRunner:
         settings.log_severity_level = 3
         settings.intra_op_num_threads = 1 if path.stat().st_size < ONE_THREAD_BYTES else options.get("threads", 0)
         settings.inter_op_num_threads = 1
+        # Spinning threads keep a core busy after each run and take it from whatever runs next in the process: OpenVINO then needs twice its time.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(str(path), settings, providers=providers)
         except Exception as error:  # onnxruntime raises a class per status, all direct children of Exception

@@ -36,7 +36,7 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
         MmedgeError: a file cannot be had, a model cannot be exported, or a target cannot take the graphs.
         GateFailed: a graph does not compute what its module computes, or the check of a target failed.
     """
-    with Bundle.writing(out) as bundle, tempfile.TemporaryDirectory(prefix="mmedge-") as scratch:
+    with Bundle.writing(out, create=True) as bundle, tempfile.TemporaryDirectory(prefix="mmedge-") as scratch:
         bundle.manifest = _make(bundle, recipe, Path(scratch), offline, report)
         _fits(bundle.manifest.models, targets)
         for target in targets:

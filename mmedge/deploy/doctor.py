@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -13,7 +14,7 @@ from pydantic import Field
 from mmedge import cache, catalog
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
-from mmedge.need import have, need
+from mmedge.need import NotInstalled, have, need
 from mmedge.profile.machine import Machine, describe, machine
 from mmedge.runner import backend_names, load_backend
 from mmedge.target import Target
@@ -47,8 +48,8 @@ def doctor() -> Diagnosis:
         _package("torch", "build", "exports models"),
         _package("transformers", "build", "reads checkpoints"),
         _package("piper", "assistant", "phonemes for the voice"),
-        _device("microphone", "sounddevice", _microphone),
-        _device("loudspeaker", "sounddevice", _loudspeaker),
+        _device("microphone", partial(_sound_device, "input")),
+        _device("loudspeaker", partial(_sound_device, "output")),
         _camera(),
         _space(),
         *(_target(name) for name in catalog.names("targets")),
@@ -83,23 +84,20 @@ def _package(module: str, extra: str, purpose: str) -> Finding:
     return Finding(state="missing", name=module, found=f"not installed: {purpose}", fix=f'pip install "mmedge[{extra}]"')
 
 
-def _device(name: str, module: str, look: Callable[[], str]) -> Finding:
+def _device(name: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(state="ok", name=name, found=look())
     except MmedgeError as error:
         return Finding(state="missing", name=name, found=error.what, fix=error.fix)
 
 
-def _microphone() -> str:
-    return _sound_device("input")
-
-
-def _loudspeaker() -> str:
-    return _sound_device("output")
-
-
 def _sound_device(kind: str) -> str:
-    devices = need("sounddevice", extra="assistant")
+    try:
+        devices = need("sounddevice", extra="assistant")
+    except NotInstalled:
+        raise
+    except MmedgeError as error:
+        raise MmedgeError(error.what, "install PortAudio: sudo apt install libportaudio2") from error
     try:
         return str(devices.query_devices(kind=kind)["name"])
     except (ValueError, devices.PortAudioError) as error:

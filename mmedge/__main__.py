@@ -1,0 +1,5 @@
+"""``python -m mmedge`` is the command ``mmedge``."""
+
+from mmedge.cli import main
+
+main()

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from mmedge.documents import dump_json, read_json, read_toml, replace_file
+from mmedge.errors import MmedgeError
+from mmedge.manifest import Manifest
+from mmedge.recipe import Recipe
+from mmedge.target import Target
+
+RECIPE = 'schema = "mmedge.recipe/1"\nname = "x"\n[models.eyes]\nfamily = "toy"\n'
+
+
+def _error(path, model, text):
+    path.write_text(text)
+    with pytest.raises(MmedgeError) as caught:
+        (read_json if path.suffix == ".json" else read_toml)(path, model)
+    assert "\n" not in caught.value.what + caught.value.fix
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "fix"),
+    [
+        (RECIPE + "famly = 1\n", "unknown key models.eyes.famly", "did you mean family?"),
+        (RECIPE.replace("name", "nmae"), "unknown key nmae", "did you mean name?"),
+        (RECIPE.replace("family", "familly"), "unknown key models.eyes.familly", "did you mean family?"),
+        (RECIPE + "zzzzzzzzzz = 1\n", "unknown key models.eyes.zzzzzzzzzz", "known keys: "),
+        (RECIPE.replace('"x"', "3"), "name: Input should be a valid string", "correct that value"),
+        (RECIPE.replace("recipe/1", "recipe/2"), "has schema mmedge.recipe/2, this mmedge reads up to mmedge.recipe/1", "update mmedge"),
+        (RECIPE.replace("mmedge.recipe", "mmedge.target"), "is not a mmedge.recipe document", "should begin"),
+        ("schema = ", "cannot be read as TOML", "correct the file"),
+        ("schema = \udcff", "cannot be read as TOML", "correct the file"),
+    ],
+)
+def test_a_wrong_recipe_is_answered_with_what_is_wrong(tmp_path, text, what, fix):
+    path = tmp_path / "r.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(MmedgeError) as caught:
+        read_toml(path, Recipe)
+    assert what in caught.value.what
+    assert fix in caught.value.fix
+
+
+def test_a_wrong_key_in_a_target_is_answered_with_the_nearest(tmp_path):
+    text = 'schema = "mmedge.target/1"\nname = "t"\nsummary = ""\nbackends = ["ort"]\nmax_opset = 18\nmax_ir = 10\n'
+    assert _error(tmp_path / "t.toml", Target, text + "max_opsets = 3\n").fix == "did you mean max_opset?"
+    assert _error(tmp_path / "t.toml", Target, text + "[detect]\nrnak = 3\n").fix == "did you mean rank?"
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "C:/x", "a\\b", ""])
+def test_a_name_that_leads_outside_the_bundle_is_refused(tmp_path, path):
+    manifest = f'{{"schema": "mmedge.bundle/1", "name": "x", "created": "", "models": {{}}, "media": {{"cat": {{"path": {dump(path)}, "sha256": "{"0" * 64}", "size_bytes": 1}}}}}}'
+    assert "media.cat" in _error(tmp_path / "manifest.json", Manifest, manifest).what
+
+
+def dump(text):
+    import json
+
+    return json.dumps(text)
+
+
+def test_what_is_written_reads_back(tmp_path):
+    manifest = Manifest(name="x", created="now", models={}, media={"text": "a cat"})
+    replace_file(tmp_path / "manifest.json", dump_json(manifest).encode())
+    assert read_json(tmp_path / "manifest.json", Manifest) == manifest
+    assert os.listdir(tmp_path) == ["manifest.json"]
+
+
+def test_no_space_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "manifest.json"
+    path.write_text("old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MmedgeError) as caught:
+        replace_file(path, b"new")
+    assert "no space left" in caught.value.what
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["manifest.json"]
