@@ -148,7 +148,9 @@ class Bundle:
         if placed is None:
             raise MmedgeError(f"{self.path} is not compiled for {target.name}", f"mmedge compile {self.path} --target {target.name}")
         if placed.state == "on-device":
-            raise MmedgeError(f"the engines of {self.path} for {target.name} are built on the device", f"on the device: mmedge compile {self.path} --target {target.name}")
+            raise MmedgeError(
+                f"the engines of {self.path} for {target.name} are built on the device", f"on the device: mmedge compile {self.path} --target {target.name}"
+            )
         return placed
 
     @contextlib.contextmanager
@@ -158,9 +160,13 @@ class Bundle:
         backend = runner.load_backend(placed.backend)
         facts = backend.probe()
         if not facts.available:
-            raise MmedgeError(f"{role}/{name} was compiled for {placed.backend}: {facts.reason}", facts.fix or f"mmedge compile {self.path} --target {target.name}")
+            raise MmedgeError(
+                f"{role}/{name} was compiled for {placed.backend}: {facts.reason}", facts.fix or f"mmedge compile {self.path} --target {target.name}"
+            )
         if placed.precision != "fp32" and facts.features and placed.precision not in facts.features:
-            raise MmedgeError(f"{role}/{name} was compiled in {placed.precision}, which this machine lacks", f"mmedge compile {self.path} --target {target.name}")
+            raise MmedgeError(
+                f"{role}/{name} was compiled in {placed.precision}, which this machine lacks", f"mmedge compile {self.path} --target {target.name}"
+            )
         candidate = runner.Candidate(self.graph(role, name), placed.precision)
         with backend.open(runner.Engine(candidate, self.file(placed.file) if placed.file else None), target) as opened:
             yield opened

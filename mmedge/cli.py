@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -29,8 +29,20 @@ app = typer.Typer(
 )
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that mmedge export wrote.", show_default=False)]
-TargetOption = Annotated[Optional[str], typer.Option("--target", "-t", metavar="TARGET", help="A name from mmedge targets, or a TOML file. [default: this machine's best]", show_default=False)]
-TargetsOption = Annotated[Optional[list[str]], typer.Option("--target", "-t", metavar="TARGET", help="A name from mmedge targets, or a TOML file; may be repeated. [default: this machine's best]", show_default=False)]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", "-t", metavar="TARGET", help="A name from mmedge targets, or a TOML file. [default: this machine's best]", show_default=False),
+]
+TargetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="TARGET",
+        help="A name from mmedge targets, or a TOML file; may be repeated. [default: this machine's best]",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what is in the cache.")]
 
@@ -56,10 +68,15 @@ def demo(
 @app.command()
 def export(
     what: Annotated[
-        Optional[str], typer.Argument(metavar="[WHAT]", help="A recipe (name or file), a checkpoint's folder, or hf:owner/name@revision, pip:package==version, file:path. Without it: the shipped assistant.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[WHAT]",
+            help="A recipe (name or file), a checkpoint's folder, hf:owner/name@revision, pip:package==version, or file:path. [default: the assistant]",
+            show_default=False,
+        ),
     ] = None,
     target: TargetsOption = None,
-    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="The bundle's folder. [default: NAME.bundle]", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder. [default: NAME.bundle]", show_default=False)] = None,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:

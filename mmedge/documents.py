@@ -52,7 +52,9 @@ def validate(content: Any, model: type[M], where: str) -> M:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # A mistyped key is also a missing one: the first says more.
+        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _keys_beside(model, first["loc"][:-1])
@@ -76,17 +78,17 @@ def _check_schema(content: Any, model: type[BaseModel], where: str) -> None:
 def _keys_beside(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     """The keys that exist at ``place``: walks the model's JSON Schema, because unions and dicts make its Python types hard to follow."""
     schema = model.model_json_schema()
-    definitions, here = schema.get("$defs", {}), schema
+
+    def resolved(node: dict[str, Any]) -> dict[str, Any]:
+        if "anyOf" in node:  # an optional part: the alternative that is not null
+            node = next((one for one in node["anyOf"] if "$ref" in one or "properties" in one), {})
+        return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+    here = schema
     for part in place:
-        while "$ref" in here:
-            here = definitions[here["$ref"].rpartition("/")[2]]
-        if isinstance(part, int):
-            here = here.get("items", {})
-        else:
-            here = here.get("properties", {}).get(part) or here.get("additionalProperties") or {}
-    while "$ref" in here:
-        here = definitions[here["$ref"].rpartition("/")[2]]
-    return sorted(here.get("properties", {}))
+        here = resolved(here)
+        here = here.get("items", {}) if isinstance(part, int) else here.get("properties", {}).get(part) or here.get("additionalProperties") or {}
+    return sorted(resolved(here).get("properties", {}))
 
 
 def dump_json(document: BaseModel) -> str:

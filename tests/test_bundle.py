@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,19 @@ from mmedge.deploy.inspect import inspect
 from mmedge.documents import replace_file
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.target import Target
+
+SLOW = """
+import time
+import mmedge.build.export as module
+
+def wait(*arguments):
+    print("placing", flush=True)
+    time.sleep(30)
+
+module.place = wait
+from mmedge.cli import main
+main()
+"""
 
 
 def quiet(line):
@@ -61,7 +75,15 @@ def test_a_damaged_file_is_named_not_used(bundle, damage, tmp_path):
         inspect(bundle.path)
 
 
-@pytest.mark.parametrize(("text", "what"), [("", "cannot be read as JSON"), ("{}", "is not a mmedge.bundle document"), ('{"schema": "mmedge.bundle/7"}', "reads up to mmedge.bundle/1"), (None, "has no manifest.json")])
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "cannot be read as JSON"),
+        ("{}", "is not a mmedge.bundle document"),
+        ('{"schema": "mmedge.bundle/7"}', "reads up to mmedge.bundle/1"),
+        (None, "has no manifest.json"),
+    ],
+)
 def test_a_damaged_manifest_is_one_error(bundle, text, what):
     path = bundle.path / MANIFEST
     if text is None:
@@ -111,8 +133,6 @@ def test_check_says_no_when_an_answer_changed(bundle):
     arrays["graph/image_encoder/out/image_embedding"] = arrays["graph/image_encoder/out/image_embedding"] + 0.01
     np.savez(golden, **arrays)
     content = golden.read_bytes()
-    import hashlib
-
     manifest["models"]["eyes"]["golden"].update(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
     replace_file(bundle.path / MANIFEST, json.dumps(manifest).encode())
     with pytest.raises(GateFailed, match="first graph eyes/image_encoder") as caught:
@@ -133,8 +153,8 @@ def test_golden_data_cannot_call_what_the_family_does_not_offer(bundle):
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_build_leaves_the_old_bundle_usable(bundle, stop):
     before = (bundle.path / MANIFEST).read_bytes()
-    slow = "import time, mmedge.build.export as e; place = e.place\ndef wait(*a):\n    print('placing', flush=True); time.sleep(30); return place(*a)\ne.place = wait\nfrom mmedge.cli import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", slow, "export", "toy", "--target", "cpu", "-o", str(bundle.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", SLOW, "export", "toy", "--target", "cpu", "-o", str(bundle.path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "placing\n"
     process.send_signal(stop)
     start = time.monotonic()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
@@ -53,14 +54,9 @@ def test_a_wrong_key_in_a_target_is_answered_with_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "C:/x", "a\\b", ""])
 def test_a_name_that_leads_outside_the_bundle_is_refused(tmp_path, path):
-    manifest = f'{{"schema": "mmedge.bundle/1", "name": "x", "created": "", "models": {{}}, "media": {{"cat": {{"path": {dump(path)}, "sha256": "{"0" * 64}", "size_bytes": 1}}}}}}'
+    entry = {"path": path, "sha256": "0" * 64, "size_bytes": 1}
+    manifest = json.dumps({"schema": "mmedge.bundle/1", "name": "x", "created": "", "models": {}, "media": {"cat": entry}})
     assert "media.cat" in _error(tmp_path / "manifest.json", Manifest, manifest).what
-
-
-def dump(text):
-    import json
-
-    return json.dumps(text)
 
 
 def test_what_is_written_reads_back(tmp_path):

@@ -43,7 +43,9 @@ class NullRunner:
         checked = check_feeds(self.inputs, feeds)
         sizes = {name: size for spec in self.inputs for name, size in zip(spec.shape, checked[spec.name].shape)}
         return {
-            spec.name: np.zeros([size if isinstance(size, int) else sizes.get(size, 1) for size in spec.shape], spec.dtype if spec.dtype != "bfloat16" else "float32")
+            spec.name: np.zeros(
+                [size if isinstance(size, int) else sizes.get(size, 1) for size in spec.shape], spec.dtype if spec.dtype != "bfloat16" else "float32"
+            )
             for spec in self.outputs
         }
 

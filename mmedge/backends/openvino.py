@@ -57,7 +57,10 @@ class OpenvinoRunner:
             model = core.read_model(graph.path)
             self._request = core.compile_model(model, "CPU", {**options, "INFERENCE_PRECISION_HINT": HINTS[precision]}).create_infer_request()
         except RuntimeError as error:
-            raise MmedgeError(f"OpenVINO {openvino.__version__} cannot compile {graph.path.name}: {str(error).strip().splitlines()[-1]}", "use another backend for this graph, or export the bundle again") from error
+            raise MmedgeError(
+                f"OpenVINO {openvino.__version__} cannot compile {graph.path.name}: {str(error).strip().splitlines()[-1]}",
+                "use another backend for this graph, or export the bundle again",
+            ) from error
         # The declared inputs and outputs are the graph's own: OpenVINO keeps the names but not the names of dimensions.
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self.outputs: tuple[TensorSpec, ...] = graph.outputs

@@ -62,7 +62,10 @@ class OrtRunner:
         wanted = options.get("providers", ["CPUExecutionProvider"])
         providers = [name for name in wanted if name in ort.get_available_providers()]
         if not providers:
-            raise MmedgeError(f"onnxruntime here has none of the providers {', '.join(wanted)}", f"it has {', '.join(ort.get_available_providers())}: change the target's options.ort.providers")
+            raise MmedgeError(
+                f"onnxruntime here has none of the providers {', '.join(wanted)}",
+                f"it has {', '.join(ort.get_available_providers())}: change the target's options.ort.providers",
+            )
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
         settings.intra_op_num_threads = 1 if path.stat().st_size < ONE_THREAD_BYTES else options.get("threads", 0)

@@ -79,7 +79,15 @@ def _export_model(bundle: Bundle, role: str, model: Model, folder: Path, scratch
             graph, outputs, parity = trace(f"{role}/{name}", source, path)
             feeds: dict[str, Array] = {key: value.numpy() for key, value in source.inputs.items()}
             reference = f"torch {metadata.version('torch')}"
-            gates.append(manifest.Gate(name=f"parity {role}/{name}", passed=True, value=round(parity, 4), bound=1.0, note="difference to the torch module, as a fraction of 1e-4 x max(1, max|ref|)"))
+            gates.append(
+                manifest.Gate(
+                    name=f"parity {role}/{name}",
+                    passed=True,
+                    value=round(parity, 4),
+                    bound=1.0,
+                    note="difference to the torch module, as a fraction of 1e-4 x max(1, max|ref|)",
+                )
+            )
         else:
             path.write_bytes(source.model if isinstance(source.model, bytes) else source.model.read_bytes())
             graph, feeds = read_graph(path), dict(source.feeds)
@@ -146,5 +154,3 @@ def _provenance(recipe: Recipe) -> dict[str, Any]:
         "packages": found,
         "recipe": recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
     }
-
-

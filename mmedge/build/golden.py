@@ -61,7 +61,13 @@ def pack(graphs: dict[str, tuple[dict[str, Array], dict[str, Array]]], cases: li
         arrays.update({f"case/{index}/{key}": value for key, value in found.items()})
         entries.append(
             manifest.Case(
-                level=case.level, call=case.call, args=case.args, source=case.source, atol=case.atol, arrays=tuple(found), expected=None if found else case.expected
+                level=case.level,
+                call=case.call,
+                args=case.args,
+                source=case.source,
+                atol=case.atol,
+                arrays=tuple(found),
+                expected=None if found else case.expected,
             )
         )
     buffer = io.BytesIO()

@@ -56,7 +56,9 @@ def trace(name: str, graph: TorchGraph, out: Path) -> tuple[runner.Graph, dict[s
                 verbose=False,
             )
         except Exception as error:  # torch.onnx wraps whatever tracing met
-            raise MmedgeError(f"torch cannot export {name}: {_first_line(error)}", "export it on its own to see the whole report: torch.onnx.export(..., report=True)") from error
+            raise MmedgeError(
+                f"torch cannot export {name}: {_first_line(error)}", "export it on its own to see the whole report: torch.onnx.export(..., report=True)"
+            ) from error
     program.model.ir_version = MAX_IR
     for node in program.model.graph.all_nodes():
         # The exporter leaves the whole Python stack of the machine that built it; the module's name is worth keeping.
@@ -82,7 +84,10 @@ def read_graph(path: Path) -> runner.Graph:
         raise MmedgeError(f"{path} names two outputs {twice[0]}", "export it again: names must be unique")
     weights = {tensor.name for tensor in model.graph.initializer}
     return runner.Graph(
-        path, sha256_of(path), tuple(_spec(onnx, value) for value in model.graph.input if value.name not in weights), tuple(_spec(onnx, value) for value in model.graph.output)
+        path,
+        sha256_of(path),
+        tuple(_spec(onnx, value) for value in model.graph.input if value.name not in weights),
+        tuple(_spec(onnx, value) for value in model.graph.output),
     )
 
 
@@ -95,7 +100,11 @@ def versions(path: Path) -> tuple[int, int]:
 def _spec(onnx: Any, value: Any) -> TensorSpec:
     kind = value.type.tensor_type
     dtype = "bfloat16" if kind.elem_type == onnx.TensorProto.BFLOAT16 else onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return TensorSpec(value.name, dtype, tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}" for axis, dim in enumerate(kind.shape.dim)))
+    return TensorSpec(
+        value.name,
+        dtype,
+        tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}" for axis, dim in enumerate(kind.shape.dim)),
+    )
 
 
 def _dynamic_shapes(torch: Any, graph: TorchGraph) -> tuple[Any, ...] | None:
@@ -114,7 +123,10 @@ def _dynamic_shapes(torch: Any, graph: TorchGraph) -> tuple[Any, ...] | None:
 def _check_names(name: str, graph: TorchGraph, exported: runner.Graph) -> None:
     for side, wanted, found in (("inputs", tuple(graph.inputs), exported.inputs), ("outputs", graph.outputs, exported.outputs)):
         if tuple(spec.name for spec in found) != wanted:
-            raise GateFailed(f"{name} came out with {side} {', '.join(spec.name for spec in found)} instead of {', '.join(wanted)}", "an input that the module ignores is dropped: remove it, or use it")
+            raise GateFailed(
+                f"{name} came out with {side} {', '.join(spec.name for spec in found)} instead of {', '.join(wanted)}",
+                "an input that the module ignores is dropped: remove it, or use it",
+            )
 
 
 def _parity(name: str, module: Any, graph: TorchGraph, exported: runner.Graph) -> tuple[dict[str, Array], float]:

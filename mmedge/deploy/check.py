@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mmedge.bundle import Bundle
-from mmedge.evaluate.golden import Golden
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.drift import drift
+from mmedge.evaluate.golden import Golden
 from mmedge.family import load_family
 from mmedge.manifest import Gate, Manifest
 from mmedge.need import NotInstalled
@@ -36,11 +36,12 @@ def check(path: Path, target: Target, report: Report) -> Bundle:
 
 def raise_failed(manifest: Manifest, target: Target) -> None:
     """Raise GateFailed naming the first gate that did not pass."""
-    failed = [gate for gate in manifest.gates[f"check {target.name}"] if not gate.passed]
+    gates = manifest.gates[f"check {target.name}"]
+    failed = [gate for gate in gates if not gate.passed]
     if failed:
         first = failed[0]
         raise GateFailed(
-            f"{len(failed)} of {len(manifest.gates[f'check {target.name}'])} checks failed on {target.name}; first {first.name}: {first.value} (bound {first.bound}) {first.note}",
+            f"{len(failed)} of {len(gates)} checks failed on {target.name}; first {first.name}: {first.value} (bound {first.bound}) {first.note}",
             "do not deploy it; mmedge inspect shows every gate",
         )
 
@@ -53,7 +54,11 @@ def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
         raise MmedgeError(f"{bundle.path} is not compiled for {target.name}", f"mmedge compile {bundle.path} --target {target.name}")
     for role in bundle.manifest.models:
         if any(placed.state == "on-device" for name, placed in placements.items() if name.startswith(f"{role}/")):
-            gates.append(Gate(name=role, passed=True, note=f"not run: its engines are built on the device; there: mmedge compile and mmedge check --target {target.name}"))
+            gates.append(
+                Gate(
+                    name=role, passed=True, note=f"not run: its engines are built on the device; there: mmedge compile and mmedge check --target {target.name}"
+                )
+            )
         elif target.backends == ("null",):
             gates.append(Gate(name=role, passed=True, note="not run: null computes nothing"))
         else:
@@ -74,7 +79,13 @@ def _graphs(bundle: Bundle, role: str, target: Target) -> list[Gate]:
         with bundle.runner(role, name, target) as runner:
             value, kind = drift(runner.run(feeds), reference, placed.precision)
         gates.append(
-            Gate(name=f"graph {role}/{name}", passed=value <= 1.0, value=round(min(value, 1e9), 4), bound=1.0, note=f"{kind} as a fraction of its bound, {placed.backend} {placed.precision}")
+            Gate(
+                name=f"graph {role}/{name}",
+                passed=value <= 1.0,
+                value=round(min(value, 1e9), 4),
+                bound=1.0,
+                note=f"{kind} as a fraction of its bound, {placed.backend} {placed.precision}",
+            )
         )
     return gates
 
@@ -88,7 +99,10 @@ def _cases(bundle: Bundle, role: str, target: Target) -> list[Gate]:
         for index, (case, arguments, expected) in enumerate(Golden(bundle, role).cases()):
             name = f"{case.level} {role}.{case.call} #{index}"
             if case.call not in allowed:
-                raise MmedgeError(f"the bundle's golden data calls {case.call!r}, which the family {model.family} does not offer", "export the bundle again with this version of mmedge")
+                raise MmedgeError(
+                    f"the bundle's golden data calls {case.call!r}, which the family {model.family} does not offer",
+                    "export the bundle again with this version of mmedge",
+                )
             try:
                 result = getattr(session, case.call)(**arguments)
             except NotInstalled as error:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmedge import runner
 from mmedge.bundle import Bundle
-from mmedge.evaluate.golden import Golden
 from mmedge.errors import GateFailed, MmedgeError
+from mmedge.evaluate.golden import Golden
 from mmedge.family import load_family
 from mmedge.manifest import Manifest, Placement, Trial
 from mmedge.optimize.choose import choose
@@ -62,17 +62,28 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
             continue
         candidates += [(backend, candidate) for candidate in runner.load_backend(backend).candidates(graph, target)]
     if not candidates:
-        raise MmedgeError(f"no backend of {target.name} works here: {'; '.join(f'{trial.backend}: {trial.note}' for trial in refusals)}", "install one of them, or choose another target: mmedge targets")
+        raise MmedgeError(
+            f"no backend of {target.name} works here: {'; '.join(f'{trial.backend}: {trial.note}' for trial in refusals)}",
+            "install one of them, or choose another target: mmedge targets",
+        )
     if target.backends == ("null",):
         return Placement(state="ready", backend="null", precision="fp32", reason="computes nothing")
     winner, trials = choose(wanted, candidates, *golden.graph(name), target, bundle.path)
     if winner is None:
         failed = "; ".join(f"{trial.backend} {trial.precision}: {trial.note or f'{trial.drift:.3g} times the bound'}" for trial in trials)
-        raise GateFailed(f"{role}/{name} holds its golden bound on no backend of {target.name}: {failed}", "export the bundle again on a healthy machine; if it repeats, report it")
+        raise GateFailed(
+            f"{role}/{name} holds its golden bound on no backend of {target.name}: {failed}",
+            "export the bundle again on a healthy machine; if it repeats, report it",
+        )
     backend, engine = winner
     key = {"version": runner.load_backend(backend).probe().version or "", "machine": platform.machine()}
     return Placement(
-        state="ready", backend=backend, precision=engine.candidate.precision, reason=_reason(backend, wanted, target, trials, refusals), key=key, trials=(*trials, *refusals)
+        state="ready",
+        backend=backend,
+        precision=engine.candidate.precision,
+        reason=_reason(backend, wanted, target, trials, refusals),
+        key=key,
+        trials=(*trials, *refusals),
     )
 
 
@@ -84,5 +95,3 @@ def _reason(backend: str, wanted: tuple[str, ...], target: Target, trials: tuple
         return "the model's family prefers it"
     others = [f"{trial.backend} {trial.precision}: {trial.note or 'outside its bound'}" for trial in (*trials, *refusals) if trial.median_ms is None]
     return "; ".join(others) or "the target's backend"
-
-

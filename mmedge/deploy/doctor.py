@@ -118,7 +118,9 @@ def _space() -> Finding:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free_mb = shutil.disk_usage(existing).free >> 20
     if free_mb < LOW_SPACE_MB:
-        return Finding(state="warning", name="disk", found=f"{free_mb} MB free for the cache at {folder}", fix="free some space, or set MMEDGE_CACHE to another disk")
+        return Finding(
+            state="warning", name="disk", found=f"{free_mb} MB free for the cache at {folder}", fix="free some space, or set MMEDGE_CACHE to another disk"
+        )
     return Finding(state="ok", name="disk", found=f"{free_mb} MB free for the cache at {folder}")
 
 

@@ -39,21 +39,29 @@ def describe(manifest: Manifest) -> str:
         lines += ["", f"{role}: {model.family}"]
         for name, graph in model.graphs.items():
             lines.append(f"  {graph.file.path}  {graph.file.size_bytes / 1e6:.1f} MB  opset {graph.opset}")
-            lines += [f"    {side} {tensor.name} {tensor.dtype} {list(tensor.shape)}" for side, tensors in (("in ", graph.inputs), ("out", graph.outputs)) for tensor in _few(tensors)]
+            lines += [
+                f"    {side} {tensor.name} {tensor.dtype} {list(tensor.shape)}"
+                for side, tensors in (("in ", graph.inputs), ("out", graph.outputs))
+                for tensor in _few(tensors)
+            ]
         lines += [f"  {entry.path}  {entry.size_bytes / 1e6:.1f} MB" for entry in model.assets.values()]
     for target, placements in manifest.engines.items():
         lines += ["", f"on {target}:"]
-        lines += [f"  {name}: {placed.backend} {placed.precision}{' (on the device)' if placed.state == 'on-device' else ''}: {placed.reason}" for name, placed in placements.items()]
-    for name, gates in manifest.gates.items():
+        lines += [
+            f"  {name}: {placed.backend} {placed.precision}{' (on the device)' if placed.state == 'on-device' else ''}: {placed.reason}"
+            for name, placed in placements.items()
+        ]
+    for check, gates in manifest.gates.items():
         failed = [gate for gate in gates if not gate.passed]
-        lines += ["", f"{name}: {len(gates) - len(failed)} of {len(gates)} gates passed"]
+        lines += ["", f"{check}: {len(gates) - len(failed)} of {len(gates)} gates passed"]
         lines += [f"  {'ok  ' if gate.passed else 'FAIL'} {gate.name}: {gate.value if gate.value is not None else ''} {gate.note}".rstrip() for gate in gates]
     return "\n".join(lines)
 
 
 def summary(manifest: Manifest, path: Path) -> str:
     """What a build ends on: where each graph runs, and what is still to do where."""
-    lines = [f"{path}: {', '.join(f'{role} ({model.family})' for role, model in manifest.models.items())}, {sum(file.size_bytes for file in manifest.files()) / 1e6:.0f} MB"]
+    roles = ", ".join(f"{role} ({model.family})" for role, model in manifest.models.items())
+    lines = [f"{path}: {roles}, {sum(file.size_bytes for file in manifest.files()) / 1e6:.0f} MB"]
     for target, placements in manifest.engines.items():
         waiting = [name for name, placed in placements.items() if placed.state == "on-device"]
         gates = manifest.gates.get(f"check {target}", ())

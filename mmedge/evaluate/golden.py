@@ -32,7 +32,10 @@ class Golden:
 
     def cases(self) -> list[tuple[Case, dict[str, Any], Any]]:
         """(case, its arguments with golden media filled in, what is expected)."""
-        return [(case, {key: self._argument(value) for key, value in case.args.items()}, self._expected(index, case)) for index, case in enumerate(self._model.cases)]
+        return [
+            (case, {key: self._argument(value) for key, value in case.args.items()}, self._expected(index, case))
+            for index, case in enumerate(self._model.cases)
+        ]
 
     def _below(self, prefix: str) -> dict[str, Array]:
         return {key.removeprefix(prefix): value for key, value in self._arrays.items() if key.startswith(prefix)}

@@ -42,4 +42,6 @@ def summarise(samples_ms: Sequence[float]) -> Latency:
     """The figures of a list of samples, at least one."""
     values = np.asarray(samples_ms)
     p90_ms = round(float(np.percentile(values, 90)), 3) if len(values) >= ENOUGH else None
-    return Latency(n=len(values), p50_ms=round(float(np.median(values)), 3), p90_ms=p90_ms, min_ms=round(float(values.min()), 3), max_ms=round(float(values.max()), 3))
+    return Latency(
+        n=len(values), p50_ms=round(float(np.median(values)), 3), p90_ms=p90_ms, min_ms=round(float(values.min()), 3), max_ms=round(float(values.max()), 3)
+    )

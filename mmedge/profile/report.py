@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from mmedge.bundle import Bundle
-from mmedge.evaluate.golden import Golden
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
+from mmedge.evaluate.golden import Golden
 from mmedge.need import NotInstalled
 from mmedge.profile.machine import Machine, describe, machine
 from mmedge.profile.protocol import Latency, measure
@@ -56,7 +56,9 @@ def profile(path: Path, target: Target, report: Callable[[str], None]) -> Report
             feeds, _ = Golden(bundle, role).graph(name)
             with bundle.runner(role, name, target) as runner:
                 report(f"{role}/{name}")
-                rows.append(Row(level="graph", name=f"{role}/{name}", where=f"{placed.backend} {placed.precision}", latency=measure(partial(runner.run, feeds))))
+                rows.append(
+                    Row(level="graph", name=f"{role}/{name}", where=f"{placed.backend} {placed.precision}", latency=measure(partial(runner.run, feeds)))
+                )
         if target.backends != ("null",):  # zeros are not what a decode loop ends on
             _verbs(bundle, role, target, report, rows, not_run)
     if not rows:
@@ -72,7 +74,14 @@ def _verbs(bundle: Bundle, role: str, target: Target, report: Callable[[str], No
             name = f"{role}.{case.call}"
             report(name)
             try:
-                rows.append(Row(level="verb", name=name, where=", ".join(str(value) for value in case.args.values()), latency=measure(partial(getattr(session, case.call), **arguments))))
+                rows.append(
+                    Row(
+                        level="verb",
+                        name=name,
+                        where=", ".join(str(value) for value in case.args.values()),
+                        latency=measure(partial(getattr(session, case.call), **arguments)),
+                    )
+                )
             except NotInstalled as error:
                 not_run.append(f"{name}: {error.what}")
 
@@ -80,9 +89,14 @@ def _verbs(bundle: Bundle, role: str, target: Target, report: Callable[[str], No
 def table(made: Report) -> str:
     """The report as aligned text, with the machine at its foot."""
     lines = [("level", "name", "where", "p50 ms", "p90 ms", "n")]
-    lines += [(row.level, row.name, row.where, f"{row.latency.p50_ms:.2f}", "-" if row.latency.p90_ms is None else f"{row.latency.p90_ms:.2f}", str(row.latency.n)) for row in made.rows]
+    lines += [
+        (row.level, row.name, row.where, f"{row.latency.p50_ms:.2f}", "-" if row.latency.p90_ms is None else f"{row.latency.p90_ms:.2f}", str(row.latency.n))
+        for row in made.rows
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
-    text = ["  ".join(cell.rjust(width) if column > 2 else cell.ljust(width) for column, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines]
+    text = [
+        "  ".join(cell.rjust(width) if column > 2 else cell.ljust(width) for column, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines
+    ]
     text += [f"not run: {reason}" for reason in made.not_run]
     text += [f"{made.bundle} on {made.target}: {describe(made.machine)}", "p90 is shown from 64 samples on"]
     return "\n".join(text)

@@ -11,7 +11,15 @@ ARCHITECTURES: tuple[str, ...] = ()
 PREFER: dict[str, tuple[str, ...]] = {}
 CALLS = ("pixels", "embed_image", "classify")
 
-COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0), "brown": (139, 69, 19)}
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "red": (255, 0, 0),
+    "green": (0, 128, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "brown": (139, 69, 19),
+}
 
 
 class Options(BaseModel):

@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from mmedge.family import Case, Exported, Media, OnnxGraph
 from mmedge.families.toy import COLOURS, Config, Options
+from mmedge.family import Case, Exported, Media, OnnxGraph
 
 
 def export(folder: Path, options: Options, media: Media) -> Exported:
