@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -152,31 +151,20 @@ def run(
 @app.command()
 def targets(as_json: JsonOption = False) -> None:
     """List the boards and chips that mmedge knows."""
-    from mmedge import catalog
-    from mmedge.target import Target
+    from mmedge.target import targets
 
-    best = Target.detected().name
-    rows = [(name, Target.load(name)) for name in catalog.names("targets")]
-    if as_json:
-        _print_json({"schema": "mmedge.targets/1", "best": best, "targets": [target.model_dump(mode="json", by_alias=True) for _, target in rows]})
-        return
-    for name, target in rows:
-        print(f"{'*' if name == best else ' '} {name:12} {target.summary} ({', '.join(target.backends)})")
-    print("* the best for this machine")
+    made = targets()
+    rows = [f"{'*' if one.name == made.best else ' '} {one.name:12} {one.summary} ({', '.join(one.backends)})" for one in made.targets]
+    _show(made, as_json, "\n".join([*rows, "* the best for this machine"]))
 
 
 @app.command()
 def recipes(as_json: JsonOption = False) -> None:
     """List the recipes that mmedge ships."""
-    from mmedge import catalog
-    from mmedge.recipe import Recipe
+    from mmedge.recipe import recipes
 
-    rows = [Recipe.load(name) for name in catalog.names("recipes")]
-    if as_json:
-        _print_json({"schema": "mmedge.recipes/1", "recipes": [recipe.model_dump(mode="json", by_alias=True) for recipe in rows]})
-        return
-    for recipe in rows:
-        print(f"{recipe.name:16} {recipe.summary}")
+    made = recipes()
+    _show(made, as_json, "\n".join(f"{recipe.name:16} {recipe.summary}" for recipe in made.recipes))
 
 
 @app.command()
@@ -223,10 +211,6 @@ def _show(document: BaseModel, as_json: bool, text: str) -> None:
         print(text)
 
 
-def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
-
-
 def _progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -255,6 +239,8 @@ def main() -> NoReturn:
 
 def _fail(what: str, fix: str, status: int) -> NoReturn:
     if "--json" in sys.argv:
-        _print_json({"schema": "mmedge.error/1", "status": status, "error": what, "fix": fix})
+        from mmedge.documents import Failure, dump_json
+
+        sys.stdout.write(dump_json(Failure(status=status, error=what, fix=fix)))
     print(f"error: {what}\nfix: {fix}", file=sys.stderr)
     sys.exit(status)

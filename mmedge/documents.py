@@ -8,9 +8,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmedge.errors import MmedgeError
 
@@ -26,6 +26,16 @@ class Document(BaseModel):
     """Frozen, and nothing is in it that the schema does not name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Failure(Document):
+    """What ``--json`` prints for an error (schema ``mmedge.error/1``)."""
+
+    schema_: Literal["mmedge.error/1"] = Field(default="mmedge.error/1", alias="schema")
+    status: int
+    """The exit status."""
+    error: str
+    fix: str
 
 
 def read_toml(path: Path, model: type[M]) -> M:

@@ -52,3 +52,15 @@ class Recipe(Document):
     def load(cls, what: str) -> Recipe:
         """By name or by path. Raises MmedgeError: unknown (with the nearest name), or a broken file."""
         return read_toml(catalog.find("recipes", what), cls)
+
+
+class Recipes(Document):
+    """Every recipe (schema ``mmedge.recipes/1``)."""
+
+    schema_: Literal["mmedge.recipes/1"] = Field(default="mmedge.recipes/1", alias="schema")
+    recipes: tuple[Recipe, ...]
+
+
+def recipes() -> Recipes:
+    """All that are shipped. Raises MmedgeError: one of the files is broken."""
+    return Recipes(recipes=tuple(map(Recipe.load, catalog.names("recipes"))))

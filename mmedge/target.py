@@ -70,3 +70,17 @@ class Target(Document):
         """The best target for this machine."""
         here = [target for target in map(cls.load, catalog.names("targets")) if target.is_here()]
         return max(here, key=lambda target: target.detect.rank if target.detect else 0)
+
+
+class Targets(Document):
+    """Every target (schema ``mmedge.targets/1``)."""
+
+    schema_: Literal["mmedge.targets/1"] = Field(default="mmedge.targets/1", alias="schema")
+    best: str
+    """The best for this machine."""
+    targets: tuple[Target, ...]
+
+
+def targets() -> Targets:
+    """All that are shipped. Raises MmedgeError: one of the files is broken."""
+    return Targets(best=Target.detected().name, targets=tuple(map(Target.load, catalog.names("targets"))))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
+
+from pydantic import Field
+
+from mmedge.documents import Document
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Seen(Frozen):
+class Seen(Document):
     """One thing recognised in the picture."""
 
     label: str
@@ -17,7 +17,7 @@ class Seen(Frozen):
     """Probability, 0 to 1."""
 
 
-class Marks(Frozen):
+class Marks(Document):
     """Milliseconds from the end of speech (0); null where the event did not happen or is not known."""
 
     speech_start: float | None = None
@@ -33,20 +33,20 @@ class Marks(Frozen):
     done: float | None = None
 
 
-class Span(Frozen):
+class Span(Document):
     """One stage of a turn: what ran, when, for how long, and whether it was compute or a declared wait."""
 
     name: str
     start_ms: float
     duration_ms: float
-    kind: str = "model"
+    kind: Literal["model", "wait"] = "model"
     """``model`` or ``wait``; the rest of a turn is overhead of the loop."""
 
 
-class Turn(Frozen):
+class Turn(Document):
     """The record of one turn (schema ``mmedge.turn/1``)."""
 
-    schema_: str = Field(default="mmedge.turn/1", alias="schema")
+    schema_: Literal["mmedge.turn/1"] = Field(default="mmedge.turn/1", alias="schema")
     heard: str
     seen: list[Seen]
     said: str

@@ -41,7 +41,8 @@ def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
         for name in model.graphs:
             placements[f"{role}/{name}"] = placed = _place(bundle, role, name, target, preferred.get(name, ()), golden)
             report(f"{role}/{name}: {placed.backend} {placed.precision} ({placed.reason})")
-    return made.model_copy(update={"engines": {**made.engines, target.name: placements}})
+    gates = {name: found for name, found in made.gates.items() if name != f"check {target.name}"}  # they were another compilation's
+    return made.model_copy(update={"engines": {**made.engines, target.name: placements}, "gates": gates})
 
 
 def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tuple[str, ...], golden: Golden) -> Placement:
