@@ -1,0 +1,53 @@
+# make demo    see, hear and answer: sets everything up, builds the shipped assistant for this machine, runs it
+# make test    everything but the slow tests, under 15 minutes on two cores, installs included
+# make check   lint, types and fast tests, under a minute once installed
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+EXTRAS := build,openvino,assistant,eval,dev
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: setup demo check lint test test-slow bench clean
+.DEFAULT_GOAL := check
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: $(PYTHON) is older than Python 3.10"; echo "fix: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment"; echo "fix: install its venv module (Debian, Ubuntu: python3-venv)"; exit 2; }
+	@echo "setup 1/3: pip and the build backend"
+	@$(PIP) install --quiet --constraint constraints.txt --upgrade pip hatchling editables
+	@echo "setup 2/3: torch for the CPU (about 200 MB)"
+	@$(PIP) install --quiet --constraint constraints.txt torch 2>$(VENV)/torch.log \
+	  || { echo "pip's own sources lack the CPU build: taking it from $(CPU_TORCH)"; \
+	       $(PIP) install --quiet --constraint constraints.txt --extra-index-url $(CPU_TORCH) torch; } \
+	  || { cat $(VENV)/torch.log; exit 2; }
+	@echo "setup 3/3: everything else (about 400 MB)"
+	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable ".[$(EXTRAS)]"
+	@touch $@
+
+demo: setup
+	@$(BIN)/mmedge demo
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+check: lint
+	$(PYTEST) -q -m "not full and not slow"
+
+test: lint
+	$(PYTEST) --dist loadfile --durations 10 -m "not slow"
+
+test-slow: setup
+	$(PYTEST) --dist loadfile --durations 10 -m slow
+
+bench: setup
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache
