@@ -165,6 +165,7 @@ def tree(index: Index, trace: Trace | None = None) -> Path:
     with locked(folder.name, trace) as scratch, writing():
         if folder.is_dir() and _is_tree(folder, index):
             return folder
+        (scratch / "new").mkdir()
         for name, sha256 in index.items():
             entry = scratch / "new" / name
             entry.parent.mkdir(parents=True, exist_ok=True)

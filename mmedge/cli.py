@@ -220,6 +220,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped build cleans up like an interrupted one
     try:
         status = app(prog_name="mmedge", standalone_mode=False)
+        if status == INTERRUPTED:  # Typer has taken the KeyboardInterrupt for itself
+            raise KeyboardInterrupt
         sys.exit(status if isinstance(status, int) else DONE)
     except MmedgeError as error:
         _fail(error.what, error.fix, error.status)

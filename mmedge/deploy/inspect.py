@@ -37,7 +37,7 @@ def describe(manifest: Manifest) -> str:
     lines = [f"{manifest.name}, made {manifest.created} by mmedge {manifest.provenance.get('mmedge', '?')}"]
     for role, model in manifest.models.items():
         lines += ["", f"{role}: {model.family}"]
-        for name, graph in model.graphs.items():
+        for graph in model.graphs.values():
             lines.append(f"  {graph.file.path}  {graph.file.size_bytes / 1e6:.1f} MB  opset {graph.opset}")
             lines += [
                 f"    {side} {tensor.name} {tensor.dtype} {list(tensor.shape)}"

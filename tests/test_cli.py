@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ["demo", "export", "compile", "check", "profile", "run", "targets", "recipes", "doctor", "inspect"]
+
+
+def mmedge(*arguments, **environment):
+    done = subprocess.run([sys.executable, "-m", "mmedge", *map(str, arguments)], capture_output=True, text=True, env={**os.environ, "COLUMNS": "100", **environment}, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+def two_lines(said):
+    what, fix = said.splitlines()[-2:]
+    assert what.startswith("error: ")
+    assert fix.startswith("fix: ")
+    assert "Traceback" not in said
+    return what, fix
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(command, snapshot):
+    status, out, _ = mmedge(*command.split(), "--help")
+    assert status == 0
+    assert out == snapshot
+
+
+def test_help_imports_no_runtime():
+    code = "import sys; from mmedge.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\nprint(sorted({'torch', 'onnxruntime', 'openvino', 'numpy', 'pydantic', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["exprot"], "No such command"),
+        (["export", "--tarrget", "cpu"], "No such option: --tarrget"),
+        (["check"], "Missing argument 'BUNDLE'"),
+        (["export", "assistant-mimi", "--target", "cpu"], "there is no recipe 'assistant-mimi'"),
+        (["export", "toy", "--target", "cpuu"], "there is no target 'cpuu'"),
+        (["export", "openai/whisper-tiny.en"], "openai/whisper-tiny.en is neither a folder here nor a recipe"),
+        (["export", "hf:openai/whisper-tiny.en@main", "--offline"], "hf:openai/whisper-tiny.en"),
+        (["run", "nowhere"], "there is no bundle at nowhere"),
+        (["profile", "nowhere"], "there is no bundle at nowhere"),
+        (["compile", "nowhere"], "there is no bundle at nowhere"),
+        (["inspect", "nowhere"], "there is no bundle at nowhere"),
+    ],
+)
+def test_a_users_mistake_is_two_lines_and_status_2(arguments, what, tmp_path):
+    status, out, said = mmedge(*arguments, MMEDGE_CACHE=str(tmp_path))
+    assert status == 2
+    assert out == ""
+    assert what in two_lines(said)[0]
+
+
+def test_a_bare_hub_name_is_answered_with_the_hf_form(tmp_path):
+    assert "hf:openai/whisper-tiny.en" in two_lines(mmedge("export", "openai/whisper-tiny.en")[2])[1]
+
+
+def test_errors_are_json_too():
+    status, out, said = mmedge("inspect", "nowhere", "--json")
+    assert (status, json.loads(out)["schema"], json.loads(out)["status"]) == (2, "mmedge.error/1", 2)
+    assert json.loads(out)["error"] in said
+
+
+def test_the_toy_goes_all_the_way(tmp_path):
+    bundle = tmp_path / "toy.bundle"
+    status, out, said = mmedge("export", "toy", "--target", "cpu", "--target", "null", "-o", bundle)
+    assert status == 0, said
+    assert "cpu: ready, 3 of 3 checks passed" in out
+    for command in ("check", "compile", "inspect", "profile"):
+        arguments = [] if command == "inspect" else ["--target", "cpu"]
+        status, out, said = mmedge(command, bundle, *arguments, "--json")
+        assert status == 0, said
+        assert json.loads(out)["schema"] == ("mmedge.report/1" if command == "profile" else "mmedge.bundle/1")
+
+
+def test_jetson_gets_verified_onnx_and_is_told_the_rest(tmp_path):
+    bundle = tmp_path / "toy.bundle"
+    status, out, said = mmedge("export", "toy", "--target", "jetson", "-o", bundle)
+    assert status == 0, said
+    assert "engines are built on the device" in out
+    placed = json.loads((bundle / "manifest.json").read_text())["engines"]["jetson"]["eyes/image_encoder"]
+    assert (placed["state"], placed["backend"]) == ("on-device", "tensorrt")
+    assert "built on the device" in two_lines(mmedge("profile", bundle, "--target", "jetson")[2])[0]
+
+
+def test_a_bug_keeps_its_traceback_and_has_status_1():
+    code = "import mmedge.deploy.doctor as d\nd.doctor = lambda: 1 / 0\nimport sys; sys.argv = ['mmedge', 'doctor']\nfrom mmedge.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_reader_that_leaves_is_no_error():
+    done = subprocess.run(f"{sys.executable} -m mmedge recipes --json | head -c 1", shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_doctor_finds_this_machine():
+    status, out, _ = mmedge("doctor", "--json")
+    made = json.loads(out)
+    assert status == 0
+    assert made["target"] in {"cpu", "intel-cpu"}
+    assert {"backend ort", "backend null", "camera", "microphone", "disk"} <= {finding["name"] for finding in made["findings"]}
+    assert all(finding["fix"] or finding["state"] == "ok" or "not looked" in finding["found"] for finding in made["findings"])
+
+
+def test_targets_and_recipes_are_listed():
+    assert "jetson" in mmedge("targets")[1]
+    assert {one["name"] for one in json.loads(mmedge("recipes", "--json")[1])["recipes"]} >= {"toy", "assistant-mini"}
