@@ -22,7 +22,7 @@ from mmedge.target import Target
 class Row(Document):
     """One thing that was measured."""
 
-    level: Literal["graph", "verb", "turn"]
+    level: Literal["graph", "verb", "turn", "stage"]
     name: str
     where: str
     """Backend and precision; for verbs and turns, what they were given."""

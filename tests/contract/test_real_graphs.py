@@ -1,0 +1,34 @@
+"""Every graph of the shipped assistant on every backend that can run it, against golden."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmedge.bundle import Bundle
+from mmedge.evaluate.drift import drift
+from mmedge.evaluate.golden import Golden
+from mmedge.runner import Candidate, Engine, load_backend
+from mmedge.target import Target
+
+GRAPHS = ["vad/vad", "ears/encoder", "ears/decoder", "eyes/image_encoder", "eyes/text_encoder", "voice/voice"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["ort", "openvino", "ref"])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_graph(assistant_bundle, graph, name):
+    if (graph, name) == ("voice/voice", "ref"):
+        pytest.skip("the reference evaluator's ConvTranspose takes minutes on 63 MB of VITS; unoptimised onnxruntime is this graph's reference")
+    role, _, part = graph.partition("/")
+    bundle = Bundle.open(assistant_bundle)
+    backend, target = load_backend(name), Target.load("intel-cpu" if name == "openvino" else "cpu")
+    feeds, reference = Golden(bundle, role).graph(part)
+    assert reference
+    with backend.open(Engine(Candidate(bundle.graph(role, part), "fp32")), target) as runner:
+        value, _ = drift(runner.run(feeds), reference, "fp32")
+    assert value <= 1.0, f"{value:.3g} times the bound"
+
+
+@pytest.mark.full
+def test_there_is_no_other_graph(assistant_bundle):
+    assert sorted(f"{role}/{name}" for role, model in Bundle.open(assistant_bundle).manifest.models.items() for name in model.graphs) == sorted(GRAPHS)

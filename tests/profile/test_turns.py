@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from mmedge.profile.turns import turn_rows
+from mmedge.turn import Marks, Seen, Span, Turn
+
+
+def _turn(done=1000.0, **marks):
+    spans = [
+        Span(name="end of speech", start_ms=0, duration_ms=500, kind="wait"),
+        Span(name="ears", start_ms=200, duration_ms=100),
+        Span(name="mind", start_ms=505, duration_ms=95),
+        Span(name="voice", start_ms=600, duration_ms=150),
+        Span(name="voice", start_ms=752, duration_ms=248),
+    ]
+    return Turn(heard="Is there a cat?", seen=[Seen(label="tabby", score=0.5)], said="Yes.", marks_ms=Marks(done=done, **marks), spans=spans)
+
+
+def test_overhead_is_what_no_span_covers_and_overlap_counts_once():
+    assert _turn().overhead_ms() == pytest.approx(5 + 2)
+    assert _turn(done=1003.0).overhead_ms() == pytest.approx(10)
+
+
+def test_rows_sum_a_stage_per_turn_and_leave_out_what_did_not_happen():
+    rows = {row.name: row for row in turn_rows([_turn(heard=300), _turn(), _turn(heard=500)])}
+    assert rows["voice"].latency.p50_ms == 398
+    assert rows["voice"].where == "model"
+    assert (rows["end of speech -> transcript"].latency.n, rows["end of speech -> transcript"].latency.p50_ms) == (2, 400)
+    assert "end of speech -> first audio" not in rows
+    assert rows["overhead"].latency.n == 3
+    assert turn_rows([]) == []
