@@ -234,7 +234,7 @@ def test_no_space(shelf: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> N
             patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 0, 10))  # type: ignore[attr-defined]
         else:
             patch.setattr(os, where, full)
-        with pytest.raises(MmedgeError, match="^no space left on the disk of the cache") as caught:
+        with pytest.raises(MmedgeError, match=r"^error: no space left on the disk of the cache") as caught:
             hub.fetch_any([MODEL, "pip:never==1#asked"], sha256=SHA["weights/model.bin"])
     assert "MMEDGE_CACHE" in caught.value.fix
     assert held("blobs") == held("tmp") == []
