@@ -54,3 +54,13 @@ class Turn(Document):
     spans: list[Span] = []
     lost: dict[str, int] = {}
     """What queues had to drop since the last turn: ``audio_samples``, ``frames``."""
+
+    def overhead_ms(self) -> float | None:
+        """From the end of speech to ``done``, what was neither model nor declared wait; None without ``done``. Spans may overlap."""
+        if self.marks_ms.done is None:
+            return None
+        left_ms, reached_ms = 0.0, 0.0
+        for span in sorted(self.spans, key=lambda span: span.start_ms):
+            left_ms += max(0.0, min(span.start_ms, self.marks_ms.done) - reached_ms)
+            reached_ms = max(reached_ms, span.start_ms + span.duration_ms)
+        return left_ms + max(0.0, self.marks_ms.done - reached_ms)
