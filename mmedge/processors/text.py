@@ -1,0 +1,48 @@
+"""Texts: from strings to token ids, with the tokenizer that a checkpoint brings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from mmedge.documents import Document
+from mmedge.errors import MmedgeError
+
+
+class TextSettings(Document):
+    """How long token sequences are, and what fills the shorter ones."""
+
+    length: int
+    """The most tokens an encoder takes, special ones included; longer texts are cut."""
+    fixed: bool = False
+    """Fill every text up to ``length`` (SigLIP was trained so), instead of up to the longest of the batch."""
+    pad_id: int
+    pad_token: str
+
+
+class TextProcessor:
+    """A ``tokenizer.json`` with the padding and cutting of ``settings``; what that file itself says of them is overridden."""
+
+    def __init__(self, tokenizer: Path, settings: TextSettings) -> None:
+        """Raises MmedgeError: the file is missing or is no tokenizer."""
+        try:
+            self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        except Exception as error:  # tokenizers raises a bare Exception for everything
+            raise MmedgeError(f"{tokenizer} is no tokenizer: {error}", "export the bundle again") from error
+        self.settings = settings
+        self._tokenizer.enable_truncation(settings.length)
+        self._tokenizer.enable_padding(pad_id=settings.pad_id, pad_token=settings.pad_token, length=settings.length if settings.fixed else None)
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """Texts -> ``input_ids`` and ``attention_mask`` (1 on tokens, 0 on filling), each int64 [B, T], filled on the right."""
+        if isinstance(texts, str):
+            raise TypeError("give a list of texts")
+        encoded = self._tokenizer.encode_batch(list(texts))
+        return {
+            "input_ids": np.array([one.ids for one in encoded], np.int64).reshape(len(encoded), -1),
+            "attention_mask": np.array([one.attention_mask for one in encoded], np.int64).reshape(len(encoded), -1),
+        }
