@@ -17,7 +17,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: $(PYTHON) is older than Python 3.10"; echo "fix: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment"; echo "fix: install its venv module (Debian, Ubuntu: python3-venv)"; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment"; echo "fix: install its venv module (Debian, Ubuntu: python3-venv)"; exit 2; }
 	@echo "setup 1/3: pip and the build backend"
 	@$(PIP) install --quiet --constraint constraints.txt --upgrade pip hatchling editables
 	@echo "setup 2/3: torch for the CPU (about 200 MB)"

@@ -31,10 +31,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("mmedge-*.whl"))
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.12"])
-def test_boards_have_a_wheel_of_everything_on_the_device(wheel: Path, tmp_path: Path, python: str) -> None:
-    found = _resolve(_requires(wheel), python, tmp_path)
-    print(f"\naarch64, Python {python}: " + ", ".join(f"{name} {version}" for name, version in sorted(found.items())))
+@pytest.mark.parametrize(("python", "extras"), [("3.10", ()), ("3.12", ()), ("3.10", ("jetson-jp6", "assistant")), ("3.12", ("jetson-jp7", "assistant"))])
+def test_boards_have_a_wheel_of_everything_on_the_device(wheel: Path, tmp_path: Path, python: str, extras: tuple[str, ...]) -> None:
+    found = _resolve(_requires(wheel), python, extras, tmp_path)
+    print(f"\naarch64, Python {python}, {extras or 'plain'}: " + ", ".join(f"{name} {version}" for name, version in sorted(found.items())))
     assert {"numpy", "onnxruntime", "pydantic-core", "tokenizers", "pillow", "typer", "jinja2"} <= set(found)
     assert ("tomli" in found) == (python == "3.10")
     assert not HEAVY & set(found)
@@ -88,20 +88,20 @@ def _pip(*arguments: str) -> str:
 
 
 def _requires(wheel: Path) -> list[str]:
-    """The wheel's own requirements, extras left out."""
+    """The wheel's own requirements, those of its extras included."""
     with zipfile.ZipFile(wheel) as archive:
         metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         return Parser().parsestr(archive.read(metadata).decode()).get_all("Requires-Dist") or []
 
 
-def _resolve(requirements: list[str], python: str, tmp_path: Path) -> dict[str, str]:
+def _resolve(requirements: list[str], python: str, extras: tuple[str, ...], tmp_path: Path) -> dict[str, str]:
     """What pip would install on a board: {name: version}.
 
     pip evaluates markers for the interpreter that it runs in, not for ``--python-version``. So markers are evaluated here,
     and whatever pip left out for that reason is asked for by name until nothing is missing.
     """
     board = BOARD | {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
-    wanted = [_bare(text) for text in requirements if _applies(text, board)]
+    wanted = [_bare(text) for text in requirements if any(_applies(text, board | {"extra": extra}) for extra in ("", *extras))]
     platform = [option for tag in TAGS for option in ("--platform", tag)]
     while True:
         report = tmp_path / f"{python}.json"
