@@ -58,7 +58,8 @@ def demo(
     Builds it for this machine, speaks questions into the path of the microphone, shows photographs to the path of the camera,
     and times the spoken answers.
     """
-    from mmedge.demo import demo, table
+    from mmedge.demo import demo
+    from mmedge.profile.report import table
 
     made = demo(out, _target(target), offline=offline, report=_progress, show=None if as_json else print)
     _show(made, as_json, table(made))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ from mmedge.need import NotInstalled
 from mmedge.profile.machine import Machine, describe, machine
 from mmedge.profile.protocol import Latency, measure
 from mmedge.target import Target
+
+WIDTH = 30
 
 
 class Row(Document):
@@ -78,12 +80,18 @@ def _verbs(bundle: Bundle, role: str, target: Target, report: Callable[[str], No
                     Row(
                         level="verb",
                         name=name,
-                        where=", ".join(str(value) for value in case.args.values()),
+                        where=_given(case.args),
                         latency=measure(partial(getattr(session, case.call), **arguments)),
                     )
                 )
             except NotInstalled as error:
                 not_run.append(f"{name}: {error.what}")
+
+
+def _given(arguments: dict[str, Any]) -> str:
+    """What a verb was given, short enough for a table."""
+    text = ", ".join(str(value) for value in arguments.values())
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
 
 
 def table(made: Report) -> str:
