@@ -16,13 +16,14 @@ from mmedge.assistant.listener import Detector
 from mmedge.assistant.sinks import Sink
 from mmedge.assistant.sources import AudioChunk, Frame, Source
 from mmedge.documents import Document
+from mmedge.processors.audio import Sound
 from mmedge.turn import Seen
 
 DEFAULT = Endpointing()
 
 
 class Ears(Protocol):
-    def transcribe(self, sound: tuple[NDArray[np.float32], int]) -> str: ...
+    def transcribe(self, sound: Sound) -> str: ...
 
 
 class Voice(Protocol):

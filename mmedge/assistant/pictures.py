@@ -19,7 +19,7 @@ class Pictures:
     """Pictures in the order of their names.
 
     Raises:
-        MmedgeError: the folder holds none, or one of them cannot be read (found out before anything runs).
+        MmedgeError: the folder holds none, or one of them cannot be read.
     """
 
     live = False

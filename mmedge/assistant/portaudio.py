@@ -19,4 +19,4 @@ def portaudio() -> Any:
     except NotInstalled:
         raise
     except MmedgeError as error:
-        raise MmedgeError(f"this machine cannot use sound devices: {error.what}", "apt install libportaudio2, or name sound files instead") from error
+        raise MmedgeError(f"this machine cannot use sound devices: {error.__cause__}", "apt install libportaudio2, or name sound files instead") from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import wave
+import struct
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +72,8 @@ class WavFile:
 
     def __init__(self, path: str | os.PathLike[str], clock: Clock) -> None:
         self._path, self._clock = Path(path), clock
-        self._file: wave.Wave_write | None = None
-        self._rate_hz = 0
+        self._file: BinaryIO | None = None
+        self._rate_hz = self._written = self._gap = 0
         if self._path.is_dir() or not os.access(self._path if self._path.exists() else self._path.absolute().parent, os.W_OK):
             raise MmedgeError(f"{path} cannot be written", "name a WAV file in a folder that exists and that you may write to")
 
@@ -84,20 +85,31 @@ class WavFile:
             self._file.close()
 
     def play(self, samples: Samples, rate_hz: int) -> float:
+        pcm = bytes(2 * self._gap) + np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        self._rate_hz, self._gap, self._written = rate_hz, 0, self._written + len(pcm)
+        head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + self._written, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16, b"data", self._written)
         try:
             if self._file is None:
-                self._file = wave.open(str(self._path), "wb")  # noqa: SIM115  (open for as long as the run lasts)
-                self._file.setparams((1, 2, rate_hz, 0, "NONE", ""))
-                self._rate_hz, self._gap = rate_hz, 0
-            pcm = np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2")
-            self._file.writeframes(bytes(2 * self._gap) + pcm.tobytes())
+                self._file = open(self._path, "wb")  # noqa: SIM115  (for as long as the run lasts)
+            self._file.seek(0)
+            self._file.write(head)
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(pcm)
+            self._file.flush()
         except OSError as error:
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    self._file.close()  # it tries once more to write what it could not
             raise disk_error(self._path, error) from error
-        self._gap = 0
         return self._clock.now_s()
 
     def finish(self) -> None:
         self._gap = round(GAP_S * self._rate_hz)
+
+
+def is_wav_file(what: str) -> bool:
+    """Whether ``--speaker`` names a file rather than a device."""
+    return what.lower().endswith(".wav") or "/" in what
 
 
 def open_speaker(what: str, clock: Clock) -> Sink:
@@ -108,7 +120,7 @@ def open_speaker(what: str, clock: Clock) -> Sink:
     """
     if what == "none":
         return Nowhere(clock)
-    if what.lower().endswith(".wav") or "/" in what:
+    if is_wav_file(what):
         return WavFile(what, clock)
     from mmedge.assistant.loudspeaker import Loudspeaker
 
