@@ -124,8 +124,9 @@ def check(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOpt
 
 @app.command()
 def profile(bundle: BundleArgument, target: TargetOption = None, as_json: JsonOption = False) -> None:
-    """Measure the latency of every graph and every verb."""
-    from mmedge.profile.report import profile, table
+    """Measure the latency of every graph, verb and turn."""
+    from mmedge.assistant.profile import profile
+    from mmedge.profile.report import table
 
     made = profile(bundle, _target(target), _progress)
     _show(made, as_json, table(made))

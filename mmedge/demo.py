@@ -23,8 +23,8 @@ from mmedge.build.export import export
 from mmedge.bundle import MANIFEST, Bundle
 from mmedge.documents import disk_error, dump_json
 from mmedge.errors import MmedgeError
-from mmedge.processors.audio import write_wav
 from mmedge.processors.image import load_image
+from mmedge.processors.wav import write_wav
 from mmedge.profile.machine import machine
 from mmedge.profile.report import Report
 from mmedge.profile.turns import turn_rows

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from mmedge.assistant.clock import Clock
 from mmedge.assistant.sources import AudioChunk
-from mmedge.processors.audio import load_sound
+from mmedge.processors.audio import Sound, load_sound
 
 CHUNK_S = 0.032
 """As a microphone delivers it, and what the voice activity detector takes at once."""
@@ -27,10 +26,8 @@ class SoundFile:
 
     live = False
 
-    def __init__(
-        self, path: str | os.PathLike[str], clock: Clock, stop: threading.Event, *, chunk_s: float = CHUNK_S, true_speech_ends_s: Sequence[float] = ()
-    ) -> None:
-        self._samples, self._rate_hz = load_sound(path)
+    def __init__(self, sound: Sound, clock: Clock, stop: threading.Event, *, chunk_s: float = CHUNK_S, true_speech_ends_s: Sequence[float] = ()) -> None:
+        self._samples, self._rate_hz = load_sound(sound)
         self._clock, self._stop = clock, stop
         self._step = max(1, round(chunk_s * self._rate_hz))
         self._ends_s = tuple(true_speech_ends_s)
