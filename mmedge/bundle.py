@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmedge import runner
-from mmedge.documents import disk_error, dump_json, read_json, replace_file
+from mmedge.documents import disk_error, dump_json, read_json, replace_file, validate
 from mmedge.errors import MmedgeError
 from mmedge.family import load_family
 from mmedge.manifest import File, Manifest, Placement
@@ -186,7 +186,8 @@ class Bundle:
         with contextlib.ExitStack() as stack:
             runners = {name: stack.enter_context(self.runner(role, name, target)) for name in model.graphs}
             assets = {name: self.file(entry) for name, entry in model.assets.items()}
-            yield load_family(model.family, "session").Session(runners, assets, family.Config.model_validate(model.config))
+            config = validate(model.config, family.Config, f"{self.path / MANIFEST}: models.{role}.config")
+            yield load_family(model.family, "session").Session(runners, assets, config)
 
 
 def sha256_of(path: Path) -> str:
