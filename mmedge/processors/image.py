@@ -19,7 +19,7 @@ from mmedge.errors import MmedgeError
 Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
 Pixels = NDArray[np.uint8]
 
-FORMATS = ("BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "TGA", "JPEG2000", "ICO")
 """Pillow's readers that decode pixels and nothing else; PostScript, for one, would start another program."""
 
 MAX_PIXELS = 64_000_000

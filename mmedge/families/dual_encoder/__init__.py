@@ -8,7 +8,7 @@ Both embeddings come out with length 1, as those models' own ``forward`` compare
 Graphs of ``joined``, which needs no joint training:
 ``image_encoder``: pixel_values float32 [1, 3, 224, 224] -> logits float32 [1, 1000] over ImageNet-1k's classes, static;
 ``text_encoder`` as above, with a sentence encoder.
-A picture's embedding is the mean of its ten most probable classes' names in the space of sentences, weighted by their probabilities (ConSE, Norouzi et al. 2013).
+A picture's embedding is the mean of its ten likeliest classes' names in the space of sentences, weighted by their probabilities (ConSE, Norouzi et al. 2013).
 """
 
 from __future__ import annotations
@@ -44,8 +44,6 @@ class Config(Document):
     """Cosines are multiplied by it before they become probabilities (CLIP's and SigLIP's learned ``exp(logit_scale)``)."""
     bias: float
     """And this is added (SigLIP)."""
-    temperature: float
-    """Logits over the classes are divided by it: fitted so that a probability is a probability."""
     yes: float
     """From this chance on, a thing is said to be in the picture."""
     no: float

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,15 @@ class View:
     """[1000], over ImageNet-1k's classes."""
     embedding: Floats
     """[D], length 1."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer to "is there a ...?"."""
+
+    answer: Literal["yes", "unsure", "no"]
+    """``no``: none was recognised, though the model knows what one looks like. ``unsure``: nothing can be said."""
+    chance: float
 
 
 class Session:
@@ -112,20 +121,27 @@ class Session:
             word, likeness = self.things.bank[best], float(cosines[best])
         return likeness * self.things.chance(view.probabilities, word), self.things.covered(word)
 
+    def verdict(self, view: View, thing: str) -> Verdict:
+        """Whether the picture shows ``thing``. Never that it does not: "no" means that none was recognised."""
+        chance, covered = self.presence(view, thing)
+        if chance >= self.config.yes:
+            return Verdict("yes", chance)
+        return Verdict("no" if covered and chance < self.config.no else "unsure", chance)
+
     def _look(self, image: Picture) -> View:
         output = self._image.run({"pixel_values": self.pixels(image)})
         if self.config.kind == "joined":
-            probabilities = _softmax(np.asarray(output["logits"][0], np.float32) / self.config.temperature)
+            probabilities = _softmax(np.asarray(output["logits"][0], np.float32))
             best = np.argsort(-probabilities, kind="stable")[:CONSE_CLASSES]
             embedding = probabilities[best] @ self._classes[best]
             return View(probabilities, (embedding / np.linalg.norm(embedding)).astype(np.float32))
         embedding = np.array(output["image_embedding"][0], np.float32)
-        return View(_softmax(self.config.scale * (self._classes @ embedding) / self.config.temperature), embedding)
+        return View(_softmax(self.config.scale * (self._classes @ embedding)), embedding)
 
     def _contrast(self, view: View, thing: str) -> float:
         """A tower has a text encoder trained on pictures: the thing against all classes."""
-        score = self.config.scale * float(self.embed_text(f"a photo of a {thing}")[0] @ view.embedding) / self.config.temperature
-        return float(_softmax(np.append(self.config.scale * (self._classes @ view.embedding) / self.config.temperature, score))[-1])
+        score = self.config.scale * float(self.embed_text(f"a photo of a {thing}")[0] @ view.embedding)
+        return float(_softmax(np.append(self.config.scale * (self._classes @ view.embedding), score))[-1])
 
 
 def _softmax(scores: NDArray[np.floating]) -> Floats:
