@@ -49,6 +49,7 @@ class _Conversation:
         self._parts, self._frames, self._on_turn = parts, frames, on_turn
         self._watch = Stopwatch(parts.clock)
         self._listener = Listener(parts.detector, parts.endpointing)
+        self._listener.reset()
         self._draft: Draft | None = None
         self._true_ends_s: list[float] = []
         self._deaf_until_s = float("-inf")

@@ -15,9 +15,10 @@ CHUNK_S = 0.032
 
 
 class SoundFile:
-    """Plays a sound file of any format, rate and number of channels, at the pace of the clock.
+    """Plays a sound at the pace of the clock.
 
     Args:
+        sound: a file of any format, rate and number of channels; or samples with their rate.
         true_speech_ends_s: where in the recording speech ends, for those who know: latency can then be counted from there.
 
     Raises:
