@@ -77,7 +77,7 @@ def main(wordnet_folder: Path, synsets: Path, out: Path) -> None:
     lines = []
     for offset in sorted(tree.nodes):
         own = dict.fromkeys(word.lower() for word in wordnet.synsets[offset].words)
-        parents = [f"n{parent:08d}" for parent in tree.parents(offset) if parent in tree.nodes]
+        parents = [f"n{parent:08d}" for parent in sorted(tree.nearest(offset))]
         kinds = sorted(below[offset] - set(own))
         words = [",".join(word + "*" * (word in everyday) for word in some) for some in (own, kinds)]
         lines.append("\t".join([f"n{offset:08d}", ",".join(parents), str(tree.classes.get(offset, "-")), *words]))

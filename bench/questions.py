@@ -1,7 +1,7 @@
 """Is there a ...? The eyes' answers about pictures that nobody tuned anything on, held against the truth.
 
 ``python bench/questions.py [--target T] [--tune]``. ``--tune`` looks at the tuning pictures only and prints what the thresholds should be; without it, the
-thresholds that the bundle carries are judged on both splits. Writes ``bench/results/questions.md``. Exit status 3 when a bar is missed on the held-out pictures.
+thresholds that the bundle carries are judged on both splits. Writes ``bench/results/questions.md``. Exit status 3 when a bar is missed on the held-out ones.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def main() -> int:
 
 EXPLAINED = [
     "Pictures: photographs among Tux Paint's stamps that show one nameable thing. Questions, all made by rule (`bench/stamps.py`): the thing itself, everyday",
-    "hypernyms, near misses (a common parent or grandparent in WordNet), things of other pictures. Rightly placed: the chance lies on the right side of the",
+    "hypernyms, near misses (a common parent or grandparent in WordNet), things of other pictures. Rightly placed: the chance is on the right side of the",
     "bundle's threshold `no`; balanced accuracy is the mean of that over true things (present, hypernym) and over others (near, absent), whatever is said then.",
 ]
 
