@@ -139,8 +139,7 @@ def report(rows: Sequence[tuple[str, Sequence[float]]]) -> str:
     lines = [
         "# Overhead of the loop",
         "",
-        "Milliseconds a turn, from the end of speech to the end of the answer, that are neither a model's work nor a declared wait. The voice activity",
-        f"detector is counted as overhead where it catches up after another model. Bar: p50 at most {BAR_MS:.0f} ms.",
+        "Milliseconds a turn, from the end of speech to the end of the answer, that are neither a model's work nor a declared wait.",
         "",
         "| run | turns | p50 | p90 | p99 | most |",
         "|---|---|---|---|---|---|",

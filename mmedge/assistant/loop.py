@@ -8,8 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mmedge.assistant.clock import Clock
 from mmedge.assistant.endpoint import Event, Utterance
-from mmedge.assistant.listener import Listener
+from mmedge.assistant.listener import Detector, Listener
 from mmedge.assistant.parts import Parts, Summary, View
 from mmedge.assistant.recent import RecentFrames
 from mmedge.assistant.stopwatch import Stopwatch, ms
@@ -17,6 +21,9 @@ from mmedge.turn import Marks, Turn
 
 ECHO_S = 0.2
 """How long the room, and the device's buffers, go on sounding after an answer."""
+
+LATE_S = 0.03
+"""A chunk that is older than this waited for something else."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,31 @@ def converse(parts: Parts, on_turn: Callable[[Turn], None], stop: threading.Even
         return _Conversation(parts, frames, on_turn).run(stop)
 
 
+class _Timed:
+    """The detector, timed while the loop is late: in time, its work is hidden in the wait for the next block."""
+
+    def __init__(self, detector: Detector, watch: Stopwatch, clock: Clock) -> None:
+        self.rate_hz, self.chunk_samples = detector.rate_hz, detector.chunk_samples
+        self._detector, self._watch, self._clock = detector, watch, clock
+        self.late = False
+
+    def reset(self) -> None:
+        self._detector.reset()
+
+    def __call__(self, chunk: NDArray[np.float32]) -> float:
+        from_s = self._clock.now_s()
+        probability = self._detector(chunk)
+        if self.late:
+            self._watch.catching_up("vad", from_s)
+        return probability
+
+
 class _Conversation:
     def __init__(self, parts: Parts, frames: RecentFrames | None, on_turn: Callable[[Turn], None]) -> None:
         self._parts, self._frames, self._on_turn = parts, frames, on_turn
         self._watch = Stopwatch(parts.clock)
-        self._listener = Listener(parts.detector, parts.endpointing)
+        self._detector = _Timed(parts.detector, self._watch, parts.clock)
+        self._listener = Listener(self._detector, parts.endpointing)
         self._listener.reset()
         self._draft: Draft | None = None
         self._true_ends_s: list[float] = []
@@ -75,6 +102,7 @@ class _Conversation:
             if self._muted:
                 self._listener.reset()
                 self._draft, self._muted = None, False
+            self._detector.late = self._parts.clock.now_s() - chunk.end_s > LATE_S
             for event in self._listener.push(chunk):
                 self._take(event, chunk.end_s)
             if stop.is_set():

@@ -35,6 +35,17 @@ class Stopwatch:
         """Note a computation that ends now."""
         self._taken.append((name, from_s, self._clock.now_s(), "model"))
 
+    def catching_up(self, name: str, from_s: float) -> None:
+        """Note one of many short computations in a row as the continuation of the one before: together they count for exactly as long as they took."""
+        length_s = self._clock.now_s() - from_s
+        if not length_s:
+            return
+        if self._taken and self._taken[-1][0] == name:
+            first_s, reached_s = self._taken[-1][1:3]
+            self._taken[-1] = (name, first_s, reached_s + length_s, "model")
+        else:
+            self._taken.append((name, from_s, from_s + length_s, "model"))
+
     def waited(self, name: str, from_s: float, to_s: float) -> None:
         """Note a wait that is policy, not work."""
         if to_s > from_s:

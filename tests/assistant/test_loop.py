@@ -58,6 +58,18 @@ def test_work_on_suspicion_that_takes_longer_than_the_hangover_delays_by_its_res
     assert turn.overhead_ms() == pytest.approx(0, abs=0.05)
 
 
+def test_the_detector_s_work_while_it_catches_up_is_a_model_s(stage):
+    """Ears take 0.5 s from the pause on; then 9 blocks up to the end of the hangover are behind, and each costs the detector 2 ms."""
+    detect = type(stage.detector).__call__
+    stage.detector.__class__ = type("Slow", (type(stage.detector),), {"__call__": lambda self, chunk: (stage.clock.work(0.002), detect(self, chunk))[1]})
+    stage.hears("slow", cost_s=0.5)
+    stage.run(SoundFile(stage.file(stage.sound(0.32, 1.6, 1.6)), stage.clock, stage.stop))
+    (turn,) = stage.turns
+    (vad,) = (span for span in turn.spans if span.name == "vad")
+    assert (vad.kind, vad.duration_ms) == ("model", pytest.approx(9 * 2, abs=0.01)) and vad.start_ms == pytest.approx(224 + 2 + 500, abs=0.01)
+    assert turn.marks_ms.turn_end == pytest.approx(224 + 2 + 500 + 18, abs=0.01) and turn.overhead_ms() == pytest.approx(0, abs=0.05)
+
+
 def test_speech_that_resumes_after_a_pause_is_one_turn_with_all_of_it(stage):
     stage.hears("is there", "is there a cat")
     stage.run(SoundFile(stage.file(stage.sound(0.32, 0.96, 0.32, 0.96, 1.6)), stage.clock, stage.stop))
