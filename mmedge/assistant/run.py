@@ -67,17 +67,17 @@ def parts_of(
         vad, ears = (stack.enter_context(bundle.session(role, target)) for role in ("vad", "ears"))
         eyes = stack.enter_context(bundle.session("eyes", target)) if "eyes" in models else None
         voice = stack.enter_context(bundle.session("voice", target)) if "voice" in models and not mute else None
-        parts = Parts(vad.stream(), ears, Skills(eyes), microphone, sink, clock, camera, voice)
-        _warm_up(bundle, parts)
+        parts = Parts(vad.stream(), ears, Skills(eyes), microphone, sink, clock, camera if eyes is not None else None, voice)
+        _warm_up(bundle, parts, eyes is not None)
         yield parts
 
 
-def _warm_up(bundle: Bundle, parts: Parts) -> None:
+def _warm_up(bundle: Bundle, parts: Parts, has_eyes: bool) -> None:
     """Runtimes allocate and choose kernels at their first run: let that be the golden question, not the user's."""
     question, cat = bundle.manifest.media["question"], bundle.manifest.media["cat"]
     if isinstance(question, File):
         parts.ears.transcribe(bundle.file(question))
-    if isinstance(cat, File):
+    if has_eyes and isinstance(cat, File):
         parts.skills.look([Frame(load_image(bundle.file(cat)), 0.0)])
     if parts.voice is not None:
         list(parts.voice.stream("Yes."))
