@@ -91,12 +91,19 @@ def test_what_stays_unbelievable_is_not_said(make):
     assert session.transcribe((HALF_S, 16_000)) == ""
 
 
-def test_an_unlikely_text_is_not_said_and_where_nobody_speaks_it_is_not_tried_again(make):
-    session, runners = make({2: [7], 5: [7]}, sure=1.0)
-    assert session.transcribe((HALF_S, 16_000)) == "" and runners["encoder"].windows_s == [2, 5]
-    session, runners = make({2: [7], 5: [7]}, sure=1.0, nobody=20.0)
+def test_where_nobody_speaks_nothing_is_said_and_nothing_is_tried_again(make):
+    for sure, nobody in [(20.0, 20.0), (3.0, 5.5)]:  # surely nobody, whatever was decoded; or probably nobody, and an unlikely text
+        session, runners = make({2: [7], 5: [7]}, sure=sure, nobody=nobody)
+        (heard,) = session.hear((HALF_S, 16_000))
+        assert heard.text == "" and heard.no_speech > 0.6 and runners["encoder"].windows_s == [2]
+    session, _ = make({2: [7]}, sure=20.0, nobody=5.5)
+    assert session.hear((HALF_S, 16_000))[0].no_speech > 0.6 and session.transcribe((HALF_S, 16_000)) == "word0"
+
+
+def test_a_text_beyond_belief_is_tried_again_and_not_said(make):
+    session, runners = make({2: [7], 5: [7]}, sure=2.0)
     (heard,) = session.hear((HALF_S, 16_000))
-    assert heard.text == "" and heard.no_speech > 0.9 and runners["encoder"].windows_s == [2]
+    assert heard.text == "" and heard.stopped == "stop" and heard.avg_logprob < -2 and runners["encoder"].windows_s == [2, 5]
 
 
 def test_silence_and_nothing_cost_nothing(make):
