@@ -51,13 +51,13 @@ def test_an_empty_recording_is_no_error(tmp_path):
 def test_what_is_no_sound_is_refused(tmp_path, data):
     (tmp_path / "a.bin").write_bytes(data)
     for sound in (tmp_path / "a.bin", data):
-        with pytest.raises(MmedgeError, match="not a sound|no sound") as caught:
+        with pytest.raises(MmedgeError, match=r"not a sound|no sound") as caught:
             load_sound(sound)
         assert "sound file" in caught.value.fix
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path):
-    with pytest.raises(MmedgeError, match="there is no file .*gone.wav"):
+    with pytest.raises(MmedgeError, match=r"there is no file .*gone\.wav"):
         load_sound(tmp_path / "gone.wav")
     with pytest.raises(MmedgeError, match="cannot read"):
         load_sound(tmp_path)

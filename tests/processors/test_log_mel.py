@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from transformers import WhisperFeatureExtractor
 from transformers.audio_utils import mel_filter_bank
 
+import mmedge
+from mmedge.processors.audio import load_sound
 from mmedge.processors.log_mel import LogMel, mel_filters
 
 TOLERANCE = 2e-5
@@ -43,8 +47,10 @@ def test_features_equal_transformers(name, mels):
     np.testing.assert_allclose(ours[0], theirs, atol=TOLERANCE)
 
 
-def test_the_window_of_training_equals_the_extractor_as_it_is_called():
-    samples = sounds()["sweep"].astype(np.float32)
+@pytest.mark.parametrize("name", ["question", "remark"])
+def test_the_window_of_training_equals_the_extractor_as_it_is_called_on_speech(name):
+    samples, rate_hz = load_sound(Path(mmedge.__file__).parent / "golden" / f"{name}.wav")
+    assert rate_hz == 16_000
     theirs = WhisperFeatureExtractor()(samples, sampling_rate=16_000, return_tensors="np").input_features
     np.testing.assert_allclose(LogMel(80)(samples, 30), theirs, atol=5 * TOLERANCE)
 
