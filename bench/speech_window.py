@@ -90,7 +90,7 @@ def summary(rows: list[Row], target: Target) -> str:
         "",
         f"{environment.machine('onnxruntime', 'openvino')}. Target {target.name}: {speech_model.placements(target)}.",
         "",
-        'Word error rates on the clips that fit into the window with its margin, beside what 30 s give on the same clips; "alone" is the decoder without guards,',
+        'Word error rates on the clips that fit into the window with its margin, beside what 30 s give on the same clips; "alone" is without guards,',
         '"answered" is the session with this window first and 30 s for what it does not believe. Loops and over-long texts are counted before the guards.',
         "",
         "| clips | window, s | number | alone, % | 30 s alone | answered, % | 30 s answered | diff. 95 %, points | loops | retried | ms |",
