@@ -89,6 +89,8 @@ class _Conversation:
         heard_s = muted_s = 0.0
         chunk_end_s = self._parts.clock.now_s()
         for chunk in self._parts.microphone:
+            if stop.is_set():
+                break
             chunk_end_s, length_s = chunk.end_s, len(chunk.samples) / chunk.rate_hz
             self._lost_samples += chunk.lost_samples
             self._true_ends_s += chunk.true_speech_ends_s
@@ -105,9 +107,7 @@ class _Conversation:
             self._detector.late = self._parts.clock.now_s() - chunk.end_s > LATE_S
             for event in self._listener.push(chunk):
                 self._take(event, chunk.end_s)
-            if stop.is_set():
-                break
-        if not stop.is_set():
+        if not stop.is_set() and not self._muted:
             for event in self._listener.flush():
                 self._take(event, chunk_end_s)
         self._parts.clock.wait_until(self._deaf_until_s - ECHO_S, stop)

@@ -182,6 +182,14 @@ def test_half_duplex_is_deaf_while_its_answer_plays(stage):
     assert stage.clock.now_s() >= 100 + 5.12
 
 
+def test_what_the_end_of_the_sound_cut_off_while_an_answer_played_is_not_answered(stage):
+    """One large chunk holds the question's end and the next one's beginning; the rest of that one falls into the answer."""
+    stage.speaker.aloud = True
+    stage.hears("one", "cut off")
+    summary = stage.run(SoundFile(stage.file(stage.sound(0.32, 0.64, 0.64, 0.9)), stage.clock, stage.stop, chunk_s=1.92))
+    assert [turn.heard for turn in stage.turns] == ["one"] and summary.muted_s == pytest.approx(0.58, abs=0.01)
+
+
 def test_a_file_sink_does_not_mute(stage):
     stage.hears("one", "two", "three")
     summary = stage.run(SoundFile(stage.file(stage.sound(0.32, 0.64, 0.7, 0.32, 1.5, 0.64, 1.0)), stage.clock, stage.stop))
