@@ -47,7 +47,7 @@ class Tree:
         # A wheeled vehicle is a container in WordNet; nobody who asks for a container means a car.
         self.cut = {(wordnet.senses["wheeled vehicle"][0], wordnet.senses["container"][0])}
         above = set().union(*(self.above(offset) for offset in classes))
-        general = {offset for offset in above if wordnet.depth(offset) < TOO_GENERAL or wordnet.synsets[offset].words[0] == "artifact"}
+        general = {offset for offset in above if wordnet.depth(offset) < TOO_GENERAL or wordnet.synsets[offset].words[0] in ("artifact", "person")}
         covers = Counter(above for offset in classes for above in {offset, *self.above(offset)})
         self.wide = {offset for offset, count in covers.items() if count > TOO_WIDE}
         self.nodes = {offset for offset in above - general if wordnet.synsets[offset].lexname in THINGS} | set(classes)
@@ -76,12 +76,12 @@ def main(wordnet_folder: Path, synsets: Path, out: Path) -> None:
                 below[node].update(word.lower() for word in synset.words if common_name(word))
     lines = []
     for offset in sorted(tree.nodes):
-        own = dict.fromkeys(word.lower() for word in wordnet.synsets[offset].words)
+        own = dict.fromkeys(wordnet.synsets[offset].words)
         parents = [f"n{parent:08d}" for parent in sorted(tree.nearest(offset))]
-        kinds = sorted(below[offset] - set(own))
-        words = [",".join(word + "*" * (word in everyday) for word in some) for some in (own, kinds)]
+        kinds = sorted(below[offset] - {word.lower() for word in own})
+        words = [",".join(word + "*" * (word.lower() in everyday) for word in some) for some in (own, kinds)]
         lines.append("\t".join([f"n{offset:08d}", ",".join(parents), str(tree.classes.get(offset, "-")), *words]))
-    known = {word.rstrip("*") for line in lines for part in line.split("\t")[3:] for word in part.split(",")}
+    known = {word.rstrip("*").lower() for line in lines for part in line.split("\t")[3:] for word in part.split(",")}
     plurals = sorted(f"{plural} {singular}" for plural, singular in wordnet.irregular.items() if singular in known and plural not in known)
     out.write_text(LICENCE + "\n".join(lines) + "\n!\t" + ",".join(plurals) + "\n", encoding="utf-8")
     print(f"{len(lines)} senses, {len(known)} words, {out.stat().st_size} bytes")

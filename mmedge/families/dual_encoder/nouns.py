@@ -37,7 +37,7 @@ def read_nouns() -> tuple[list[Node], dict[str, str], set[str]]:
             plurals = dict(pair.split(" ", 1) for pair in line.partition("\t")[2].split(","))
             continue
         wnid, parents, index, own, kinds = line.split("\t")
-        everyday.update(word[:-1] for part in (own, kinds) for word in part.split(",") if word.endswith("*"))
+        everyday.update(word[:-1].lower() for part in (own, kinds) for word in part.split(",") if word.endswith("*"))
         own_words, kind_words = (tuple(word.rstrip("*") for word in part.split(",") if word) for part in (own, kinds))
         nodes.append(Node(wnid, tuple(parents.split(",")) if parents else (), None if index == "-" else int(index), own_words, kind_words))
     return nodes, plurals, everyday
@@ -49,7 +49,7 @@ def class_names(given: Sequence[str] | None) -> list[str]:
     names = []
     for index in range(CLASSES):
         name = re.split(r" / | or |,", re.sub(r"\(.*?\)", "", given[index]))[0].strip() if given is not None else first[index]
-        names.append(first[index] if name.startswith(("a ", "an ")) or len(name.split()) > 4 else name)
+        names.append(first[index] if name in names or name.startswith(("a ", "an ")) or len(name.split()) > 4 else name)
     return names
 
 
@@ -70,7 +70,7 @@ def things(labels: Sequence[str]) -> dict[str, Any]:
     for at, node in enumerate(nodes):
         for side, some in enumerate((node.words, node.kinds)):
             for word in some:
-                words.setdefault(word, ([], []))[side].append(at)
+                words.setdefault(word.lower(), ([], []))[side].append(at)
     for index, label in enumerate(labels):
         at = next(at for at, node in enumerate(nodes) if node.index == index)
         own = words.setdefault(label.lower(), ([], []))[0]
@@ -78,7 +78,7 @@ def things(labels: Sequence[str]) -> dict[str, Any]:
             own.append(at)
     return {
         "labels": list(labels),
-        "senses": [[node.words[0], node.words[0] in everyday, sorted(under[at])] for at, node in enumerate(nodes)],
+        "senses": [[node.words[0], node.words[0].lower() in everyday, sorted(under[at])] for at, node in enumerate(nodes)],
         "words": words,
         "plurals": plurals,
         "bank": sorted({*(word for word in everyday if word in words), *(label.lower() for label in labels)}),

@@ -28,7 +28,7 @@ NEAR_WORD = 0.75
 """From this cosine on, a word that WordNet lacks is taken for the nearest one of the bank."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """What was seen in one look: a picture, or the average over several frames of the same."""
 
