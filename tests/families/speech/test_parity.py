@@ -10,6 +10,9 @@ from mmedge.families.speech.session import Session
 TOKENS = 20
 
 
+pytestmark = pytest.mark.full  # each export to ONNX takes seconds
+
+
 @pytest.fixture
 def reference(checkpoint, sounds):
     return [tuple(reference_tokens(checkpoint, samples, TOKENS)) for samples in sounds]
