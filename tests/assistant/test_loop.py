@@ -79,6 +79,22 @@ def test_speech_that_resumes_after_a_pause_is_one_turn_with_all_of_it(stage):
     assert [span.name for span in turn.spans if span.kind == "model"] == ["ears", "mind", "voice", "voice"]
 
 
+def test_what_was_worked_out_in_a_pause_is_not_the_answer_to_what_went_on_after_it(stage):
+    """The recording ends in the middle of speech, before there is another pause."""
+    stage.hears("is there", "is there a cat")
+    stage.run(SoundFile(stage.file(stage.sound(0.32, 0.96, 0.32, 0.64)), stage.clock, stage.stop))
+    assert [turn.heard for turn in stage.turns] == ["is there a cat"]
+
+
+@pytest.mark.parametrize(("rate_hz", "length"), [(16_000, 512 * 20 + 1), (44_100, (512 * 20 + 5) * 441 // 160), (8_000, 256 * 20 + 3), (48_000, 512 * 20 * 3)])
+def test_the_detector_sees_every_sample(stage, rate_hz, length):
+    seen = []
+    stage.detector.__class__ = type("Counting", (type(stage.detector),), {"__call__": lambda self, chunk: seen.append(chunk) or 0.0})
+    stage.run(SoundFile(stage.file(np.full(length, 0.5), rate_hz), stage.clock, stage.stop))
+    assert len(seen) == -(-length * 16_000 // rate_hz // 512)
+    assert np.concatenate(seen).sum() == pytest.approx(0.5 * length * 16_000 / rate_hz, rel=1e-3)
+
+
 def test_work_done_in_vain_that_delays_the_turn_is_shown(stage):
     """The first draft takes 1.5 s, in which speech resumes and ends."""
     stage.hears("is there", "is there a cat", cost_s=1.5)
