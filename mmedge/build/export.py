@@ -20,6 +20,7 @@ from mmedge.deploy.check import examine, raise_failed
 from mmedge.deploy.compile import place
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.family import Exported, TorchGraph, load_family
+from mmedge.need import need
 from mmedge.recipe import Model, Recipe
 from mmedge.target import Target
 from mmedge.tensors import Array
@@ -67,6 +68,8 @@ def _make(bundle: Bundle, recipe: Recipe, scratch: Path, offline: bool, report: 
 
 def _export_model(bundle: Bundle, role: str, model: Model, folder: Path, scratch: Path, gates: list[manifest.Gate]) -> manifest.Model:
     kind = load_family(model.family)
+    if kind.ARCHITECTURES:
+        _hush_transformers()
     options = _options(role, model, kind)
     exported: Exported = load_family(model.family, "export").export(folder, options, golden.media())
     _complete(role, exported, kind)
@@ -104,6 +107,13 @@ def _export_model(bundle: Bundle, role: str, model: Model, folder: Path, scratch
         cases=cases,
         sources={name: file.sha256 for name, file in model.files.items()} or {"folder": model.folder or ""},
     )
+
+
+def _hush_transformers() -> None:
+    """Its bars and advice are about calls that the user did not make."""
+    settings = need("transformers.utils.logging", extra="build")
+    settings.set_verbosity_error()
+    settings.disable_progress_bar()
 
 
 def _graph_entry(bundle: Bundle, role: str, name: str, graph: runner.Graph, reference: str, parity: float | None) -> manifest.Graph:

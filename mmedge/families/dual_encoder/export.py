@@ -86,7 +86,7 @@ def _towers(folder: Path, media: Media) -> Exported:
         image=ImageSettings.from_preprocessor(read_json(preprocessor, dict) if preprocessor.is_file() else {"image_processor_type": kind}),
         text=text,
         text_inputs=("input_ids", "attention_mask") if kind == "clip" else ("input_ids",),
-        scale=float(model.logit_scale.exp()),
+        scale=float(model.logit_scale.detach().exp()),
         bias=float(model.logit_bias) if kind == "siglip" else 0.0,
         yes=YES,
         no=NO,
