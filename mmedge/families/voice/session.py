@@ -34,8 +34,9 @@ class Session:
             NotInstalled: piper-tts, which brings espeak-ng, is missing.
         """
         espeak = need("piper.phonemize_espeak", extra="assistant")
-        clusters = {tuple(cluster) for cluster in self._config.vowel_clusters} or None
-        sentences = espeak.EspeakPhonemizer().phonemize(self._config.espeak_voice, text, vowel_clusters=clusters)
+        clusters = {tuple(cluster) for cluster in self._config.vowel_clusters}
+        only_newer = {"vowel_clusters": clusters} if clusters else {}  # piper-tts 1.3 has no such argument, and voices of its time no clusters
+        sentences = espeak.EspeakPhonemizer().phonemize(self._config.espeak_voice, text, **only_newer)
         return [ids_of(sentence, self._config.phoneme_ids) for sentence in sentences if sentence]
 
     def synthesize(self, ids: Sequence[int], *, varied: bool = True) -> Samples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,29 @@ def test_without_piper_the_verbs_say_what_to_install(monkeypatch: pytest.MonkeyP
         session.speak("Yes.")
     assert str(caught.value) == 'error: piper is not installed\nfix: pip install "mmedge[assistant]"'
     assert len(session.synthesize([1, 0, 2])) == 6
+
+
+def test_vowel_clusters_reach_the_phonemizer_that_knows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """piper-tts 1.3 takes two arguments, later ones a third."""
+    calls: list[tuple[Any, ...]] = []
+
+    class Old:
+        def phonemize(self, voice: str, text: str) -> list[list[str]]:
+            calls.append((voice, text))
+            return [["a"], [], ["b"]]
+
+    class New:
+        def phonemize(self, voice: str, text: str, vowel_clusters: Any = None) -> list[list[str]]:
+            calls.append((voice, text, vowel_clusters))
+            return [["a"]]
+
+    module = ModuleType("piper.phonemize_espeak")
+    monkeypatch.setitem(sys.modules, "piper.phonemize_espeak", module)
+    module.EspeakPhonemizer = Old  # type: ignore[attr-defined]
+    assert Session({"voice": Tone()}, {}, PLAIN).phoneme_ids("Ab.") == [[1, 0, 14, 0, 2], [1, 0, 15, 7, 0, 2]]
+    module.EspeakPhonemizer = New  # type: ignore[attr-defined]
+    Session({"voice": Tone()}, {}, PLAIN.model_copy(update={"vowel_clusters": (("a", "b"),)})).phoneme_ids("Ab.")
+    assert calls == [("en-us", "Ab."), ("en-us", "Ab.", {("a", "b")})]
 
 
 @pytest.fixture(scope="module")
