@@ -26,6 +26,7 @@ BALANCED_BAR, YES_BAR, LEAST = 0.86, 0.95, 400
 TUNED_PRECISION = 0.98
 """The threshold of "yes" is the lowest that is right so often on the tuning pictures: above the bar, because what was chosen looks better than it is."""
 RESAMPLES = 2000
+RIGHT = "when it says yes, it is right"
 Chances = NDArray[np.float64]
 
 
@@ -84,7 +85,7 @@ def report(
         lines.append(f"| {kind} | {of.sum()} | {placed.mean():.3f} | {shares} |")
     figures: dict[str, Callable[[NDArray[np.intp]], float]] = {
         "balanced accuracy": lambda rows: balanced(chances[rows], true[rows], no),
-        "when it says yes, it is right": lambda rows: _share(true[rows][said[rows] == "yes"]),
+        RIGHT: lambda rows: _share(true[rows][said[rows] == "yes"]),
         "when it does not recognise one, there is none": lambda rows: _share(~true[rows][said[rows] == "no"]),
         "true things that are called unrecognised": lambda rows: _share(said[rows][true[rows]] == "no"),
         "I can't tell, of all answers": lambda rows: _share(said[rows] == "unsure"),
@@ -94,8 +95,16 @@ def report(
     lines += [""]
     for label, figure in figures.items():
         low, high = resampled(questions, figure)
+        if label == RIGHT and (said == "yes").any():
+            low = min(low, wilson(int((true & (said == "yes")).sum()), int((said == "yes").sum())))
         lines.append(f"- {label}: {values[label]:.3f} (95 % of draws of pictures: {low:.3f} to {high:.3f})")
-    return [*lines, ""], values["balanced accuracy"], values["when it says yes, it is right"]
+    return [*lines, ""], values["balanced accuracy"], values[RIGHT]
+
+
+def wilson(right: int, of: int) -> float:
+    """The lower 95 % bound of a share (Wilson 1927): where all answers are right, drawing them again shows no doubt, though there is some."""
+    z, share = 1.96, right / of
+    return float((share + z * z / (2 * of) - z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))) / (1 + z * z / of))
 
 
 def _share(of: NDArray[np.bool_]) -> float:
