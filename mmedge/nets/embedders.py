@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -37,6 +38,8 @@ class SentenceEncoder(nn.Module):
         self.bert = bert
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        states = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        # Without its kind a token's is looked up through GatherElements, which fewer runtimes get right than have it.
+        kinds = torch.zeros_like(input_ids)
+        states = self.bert(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=kinds).last_hidden_state
         weights = attention_mask.unsqueeze(-1).to(states.dtype)
         return nn.functional.normalize((states * weights).sum(1) / weights.sum(1), dim=-1)
