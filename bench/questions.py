@@ -102,7 +102,7 @@ def report(
 
 
 def wilson(right: int, of: int) -> float:
-    """The lower 95 % bound of a share (Wilson 1927): where all answers are right, drawing them again shows no doubt, though there is some."""
+    """The lower 95 % bound of a share (Wilson 1927): where all answers are right, drawing them again shows no doubt, though there is."""
     z, share = 1.96, right / of
     return float((share + z * z / (2 * of) - z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))) / (1 + z * z / of))
 
@@ -141,8 +141,8 @@ def main() -> int:
 
 EXPLAINED = [
     "Pictures: photographs among Tux Paint's stamps that show one nameable thing. Questions, all made by rule (`bench/stamps.py`): the thing itself, everyday",
-    "hypernyms, near misses (a common parent or grandparent in WordNet), things of other pictures. Rightly placed: the chance is on the right side of the",
-    "bundle's threshold `no`; balanced accuracy is the mean of that over true things (present, hypernym) and over others (near, absent), whatever is said then.",
+    "hypernyms, near misses (a common parent or grandparent in WordNet), things of other pictures. Rightly placed: the chance lies on the right side of",
+    "the bundle's threshold `no`; balanced accuracy is the mean of that over true things (present, hypernym) and over others (near, absent).",
 ]
 
 

@@ -97,6 +97,7 @@ def load_efficientnet_lite0(path: Path) -> EfficientNetLite0:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, OSError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
         raise MmedgeError(
-            f"{path} is no EfficientNet-Lite0 checkpoint: {str(error).strip().splitlines()[0]}", "fetch it again, or name the right file"
+            f"{path} is no EfficientNet-Lite0 checkpoint: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+            "fetch it again, or name the right file",
         ) from error
     return model.eval()

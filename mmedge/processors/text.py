@@ -38,11 +38,13 @@ class TextProcessor:
         self._tokenizer.enable_padding(pad_id=settings.pad_id, pad_token=settings.pad_token, length=settings.length if settings.fixed else None)
 
     def __call__(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Texts -> ``input_ids`` and ``attention_mask`` (1 on tokens, 0 on filling), each int64 [B, T], filled on the right."""
+        """Texts -> ``input_ids`` and ``attention_mask`` (1 on tokens, 0 on filling), each int64 [B, T], filled on the right. Raises MmedgeError: no text."""
         if isinstance(texts, str):
             raise TypeError("give a list of texts")
+        if not texts:
+            raise MmedgeError("there is no text", "give at least one")
         encoded = self._tokenizer.encode_batch(list(texts))
         return {
-            "input_ids": np.array([one.ids for one in encoded], np.int64).reshape(len(encoded), -1),
-            "attention_mask": np.array([one.attention_mask for one in encoded], np.int64).reshape(len(encoded), -1),
+            "input_ids": np.array([one.ids for one in encoded], np.int64),
+            "attention_mask": np.array([one.attention_mask for one in encoded], np.int64),
         }

@@ -113,10 +113,10 @@ def _exported(config: Config, image: nn.Module, text: nn.Module, output: str, to
         graphs={
             "image_encoder": TorchGraph(
                 image,
-                _tensors({"pixel_values": pixels["cat"]}),
+                _tensors({"pixel_values": both if dynamic else pixels["cat"]}),  # torch takes a batch of 1 for a constant
                 (output,),
                 {"pixel_values": {0: "batch"}} if dynamic else {},
-                _tensors({"pixel_values": both if dynamic else pixels["coffee"]}),
+                _tensors({"pixel_values": pixels["coffee"]}),
             ),
             "text_encoder": TorchGraph(
                 text,
