@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,20 @@ from mmedge.target import Target
 FASTER_WHISPER = "faster-whisper==1.2.1"
 PAUSE_S = 0.3
 TIME_BAR, WER_BAR = 0.3, 0.01
+MEASURES = ((np.median, "ms"), (np.median, "cpu_ms"), (lambda values: np.percentile(values, 90), "ms"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one of the two heard, and how long that took on the clock and on all cores together."""
+
+    text: str
+    ms: float
+    cpu_ms: float
+
+
+Row = tuple[speech_clips.Clip, Answer, Answer]
+"""A clip, ours, theirs."""
 
 
 class Peer:
@@ -43,13 +58,12 @@ class Peer:
         assert self._process.stdout is not None
         return dict(json.loads(self._process.stdout.readline()))
 
-    def hear(self, samples: speech_clips.Samples) -> tuple[str, float]:
+    def hear(self, samples: speech_clips.Samples) -> Answer:
         np.save(self._clip, samples)
         assert self._process.stdin is not None
         self._process.stdin.write(f"{self._clip}\n")
         self._process.stdin.flush()
-        answer = self._answer()
-        return answer["text"], answer["ms"]
+        return Answer(**self._answer())
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -57,10 +71,10 @@ class Peer:
         self._process.wait(30)
 
 
-def hear(session: Any, samples: speech_clips.Samples) -> tuple[str, float]:
-    start = time.perf_counter()
+def hear(session: Any, samples: speech_clips.Samples) -> Answer:
+    start, start_cpu = time.perf_counter(), time.process_time()
     text = session.transcribe((samples, RATE_HZ))
-    return text, (time.perf_counter() - start) * 1e3
+    return Answer(text, (time.perf_counter() - start) * 1e3, (time.process_time() - start_cpu) * 1e3)
 
 
 def main() -> int:
@@ -70,7 +84,7 @@ def main() -> int:
     options = parser.parse_args()
     target = Target.load(options.target) if options.target else Target.detected()
     clips = speech_clips.utterances()[: options.clips]
-    rows: list[tuple[speech_clips.Clip, str, float, str, float]] = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch, speech_model.ears(target) as session:
         peer = Peer(Path(scratch))
         try:
@@ -78,31 +92,33 @@ def main() -> int:
                 peer.hear(clip.samples)
                 hear(session, clip.samples)
             for index, clip in enumerate(clips):
-                answers: dict[str, tuple[str, float]] = {}
+                answers: dict[str, Answer] = {}
                 for who in ("ours", "theirs") if index % 2 else ("theirs", "ours"):
                     time.sleep(PAUSE_S)
                     answers[who] = hear(session, clip.samples) if who == "ours" else peer.hear(clip.samples)
-                rows.append((clip, *answers["ours"], *answers["theirs"]))
+                rows.append((clip, answers["ours"], answers["theirs"]))
                 if index % 20 == 19:
                     print(f"{index + 1} of {len(clips)}", file=sys.stderr)
         finally:
             peer.close()
+        raw = [{"clip": clip.name, "said": clip.text, "ours": asdict(ours), "theirs": asdict(theirs)} for clip, ours, theirs in rows]
+        (environment.folder() / "speech.json").write_text(json.dumps(raw, indent=1), encoding="utf-8")
         report, good = summary(rows, target, peer.versions)
     print(report)
     (Path(__file__).parent / "results" / "speech.md").write_text(report, encoding="utf-8")
     return 0 if good else 3
 
 
-def summary(rows: list[tuple[speech_clips.Clip, str, float, str, float]], target: Target, versions: str) -> tuple[str, bool]:
-    ratio, low, high = statistic.ratio_of_medians([row[2] for row in rows], [row[4] for row in rows])
-    ours, theirs = ([statistic.word_errors(row[0].text, row[column]) for row in rows] for column in (1, 3))
+def summary(rows: list[Row], target: Target, versions: str) -> tuple[str, bool]:
+    ratio, low, high = statistic.ratio_of_medians([ours.ms for _, ours, _ in rows], [theirs.ms for _, _, theirs in rows])
+    cpu_ratio, cpu_low, cpu_high = statistic.ratio_of_medians([ours.cpu_ms for _, ours, _ in rows], [theirs.cpu_ms for _, _, theirs in rows])
+    ours, theirs = ([statistic.word_errors(row[0].text, row[who].text) for row in rows] for who in (1, 2))
     our_rate, their_rate, (below, above) = statistic.word_error_rates(ours, theirs)
-    medians = [float(np.median([row[column] for row in rows])) for column in (2, 4)]
-    p90 = [float(np.percentile([row[column] for row in rows], 90)) for column in (2, 4)]
+    medians, cpu_medians, p90 = ([float(pick([getattr(row[who], what) for row in rows])) for who in (1, 2)] for pick, what in MEASURES)
     good = ratio <= TIME_BAR and above <= WER_BAR
     seconds = sum(len(row[0].samples) for row in rows) / RATE_HZ / len(rows)
     difference = f"difference 95 %: {100 * below:+.2f} to {100 * above:+.2f} points; bar +{100 * WER_BAR:.0f}"
-    same = sum(statistic.plain(row[1]) == statistic.plain(row[3]) for row in rows)
+    same = sum(statistic.plain(row[1].text) == statistic.plain(row[2].text) for row in rows)
     lines = [
         "# Speech: end of turn to transcript",
         "",
@@ -113,9 +129,10 @@ def summary(rows: list[tuple[speech_clips.Clip, str, float, str, float]], target
         "| | mmedge | faster-whisper | |",
         "|---|---|---|---|",
         f"| median, ms | {medians[0]:.0f} | {medians[1]:.0f} | ratio {ratio:.3f} (95 %: {low:.3f} to {high:.3f}); bar {TIME_BAR} |",
+        f"| CPU time, all cores, median, ms | {cpu_medians[0]:.0f} | {cpu_medians[1]:.0f} | ratio {cpu_ratio:.3f} (95 %: {cpu_low:.3f} to {cpu_high:.3f}) |",
         f"| p90, ms | {p90[0]:.0f} | {p90[1]:.0f} | |",
         f"| word error rate, % | {100 * our_rate:.2f} | {100 * their_rate:.2f} | {difference} |",
-        f"| nothing heard | {sum(not row[1] for row in rows)} | {sum(not row[3] for row in rows)} | the same words: {same} of {len(rows)} |",
+        f"| nothing heard | {sum(not row[1].text for row in rows)} | {sum(not row[2].text for row in rows)} | the same words: {same} of {len(rows)} |",
         "",
         "Word error rate, % (mmedge / faster-whisper), by voice, speed and noise:",
         "",
@@ -129,15 +146,15 @@ def summary(rows: list[tuple[speech_clips.Clip, str, float, str, float]], target
     return "\n".join(lines), good
 
 
-def _rate(errors: list[tuple[int, int]], rows: list[Any], kind: str) -> str:
+def _rate(errors: list[tuple[int, int]], rows: list[Row], kind: str) -> str:
     chosen = [error for error, row in zip(errors, rows) if kind in row[0].name]
     return f"{100 * sum(wrong for wrong, _ in chosen) / max(1, sum(words for _, words in chosen)):.1f}"
 
 
-def _differences(rows: list[Any], ours: list[tuple[int, int]], theirs: list[tuple[int, int]]) -> list[str]:
+def _differences(rows: list[Row], ours: list[tuple[int, int]], theirs: list[tuple[int, int]]) -> list[str]:
     order = sorted(range(len(rows)), key=lambda index: -abs(ours[index][0] - theirs[index][0]))[:8]
     return [
-        f"- {rows[index][0].name}, said {rows[index][0].text!r}: mmedge {rows[index][1]!r}, faster-whisper {rows[index][3]!r}"
+        f"- {rows[index][0].name}, said {rows[index][0].text!r}: mmedge {rows[index][1].text!r}, faster-whisper {rows[index][2].text!r}"
         for index in order
         if ours[index][0] != theirs[index][0]
     ]

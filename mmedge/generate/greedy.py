@@ -15,6 +15,7 @@ Step = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 LONGEST_PHRASE = 24
 LOOP_REPEATS = 4
 LOOP_TOKENS = 8
+ECHO_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +82,9 @@ def loops(tokens: Sequence[int]) -> bool:
         if len(tail) == span and all(tail[index] == tail[index + length] for index in range(span - length)):
             return True
     return False
+
+
+def echoes(tokens: Sequence[int]) -> bool:
+    """Whether the text is one phrase of four tokens or more, said exactly twice: likely a decoder that did not notice the end, possibly a speaker."""
+    half = len(tokens) // 2
+    return len(tokens) % 2 == 0 and half >= ECHO_TOKENS and tuple(tokens[:half]) == tuple(tokens[half:])

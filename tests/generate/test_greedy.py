@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmedge.generate.greedy import greedy, loops
+from mmedge.generate.greedy import echoes, greedy, loops
 
 STOP = frozenset([0])
 
@@ -74,3 +74,10 @@ def test_a_loop_is_noticed_as_it_happens():
 )
 def test_loops(tokens, expected):
     assert loops(tokens) is expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"), [([1, 2, 3, 4] * 2, True), ([1, 2, 3] * 2, False), ([1, 2, 3, 4, 1, 2, 3, 5], False), ([1, 2, 3, 4] * 2 + [1], False), ([], False)]
+)
+def test_echoes(tokens, expected):
+    assert echoes(tokens) is expected and echoes(tuple(tokens)) is expected

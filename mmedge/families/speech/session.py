@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import Config
 from mmedge.families.speech.pieces import cut
-from mmedge.generate.greedy import Decoded, Step, greedy
+from mmedge.generate.greedy import Decoded, Step, echoes, greedy
 from mmedge.processors.audio import Samples, Sound, load_sound
 from mmedge.processors.log_mel import RATE_HZ, LogMel
 from mmedge.processors.resample import resample
@@ -97,7 +97,7 @@ class Session:
             decoded, no_speech = self._decode(samples, window_s)
             nobody = no_speech > NO_SPEECH or (no_speech > DOUBTFUL and decoded.avg_logprob < UNLIKELY)
             believed = not nobody and decoded.stopped == "stop" and decoded.avg_logprob >= UNBELIEVABLE
-            if believed or nobody:
+            if nobody or (believed and not echoes(decoded.tokens)):
                 break
         text = self._tokenizer.decode(list(decoded.tokens), skip_special_tokens=True).strip() if believed else ""
         return Heard(text, decoded.tokens, decoded.avg_logprob, no_speech, decoded.stopped, window_s, seconds, tries)

@@ -91,6 +91,13 @@ def test_what_stays_unbelievable_is_not_said(make):
     assert session.transcribe((HALF_S, 16_000)) == ""
 
 
+def test_a_sentence_said_twice_is_believed_when_the_largest_window_says_so_too(make):
+    session, runners = make({2: [7, 8, 9, 10] * 2, 5: [7, 8, 9, 10]})
+    assert session.transcribe((HALF_S, 16_000)) == "word0 word1 word2 word3" and runners["encoder"].windows_s == [2, 5]
+    session, _ = make({2: [7, 8, 9, 10] * 2, 5: [7, 8, 9, 10] * 2})
+    assert session.transcribe((HALF_S, 16_000)).split() == ["word0", "word1", "word2", "word3"] * 2
+
+
 def test_where_nobody_speaks_nothing_is_said_and_nothing_is_tried_again(make):
     for sure, nobody in [(20.0, 20.0), (3.0, 5.5)]:  # surely nobody, whatever was decoded; or probably nobody, and an unlikely text
         session, runners = make({2: [7], 5: [7]}, sure=sure, nobody=nobody)
