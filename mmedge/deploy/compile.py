@@ -82,16 +82,18 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
         state="ready",
         backend=backend,
         precision=engine.candidate.precision,
-        reason=_reason(backend, wanted, target, trials, refusals),
+        reason=_reason((backend, engine.candidate.precision), wanted, target, trials, refusals),
         key=key,
         trials=(*trials, *refusals),
     )
 
 
-def _reason(backend: str, wanted: tuple[str, ...], target: Target, trials: tuple[Trial, ...], refusals: list[Trial]) -> str:
+def _reason(winner: tuple[str, str], wanted: tuple[str, ...], target: Target, trials: tuple[Trial, ...], refusals: list[Trial]) -> str:
     raced = sorted((trial for trial in trials if trial.median_ms is not None), key=lambda trial: trial.median_ms or 0.0)
     if len(raced) > 1:
-        return "fastest within bounds: " + ", ".join(f"{trial.backend} {trial.precision} {trial.median_ms:.2f} ms" for trial in raced)
+        first = (raced[0].backend, raced[0].precision) == winner
+        times = ", ".join(f"{trial.backend} {trial.precision} {trial.median_ms:.2f} ms" for trial in raced)
+        return f"{'fastest within bounds' if first else 'preferred, and none is clearly faster'}: {times}"
     if wanted != target.backends:
         return "the model's family prefers it"
     others = [f"{trial.backend} {trial.precision}: {trial.note or 'outside its bound'}" for trial in (*trials, *refusals) if trial.median_ms is None]

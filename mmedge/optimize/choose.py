@@ -15,11 +15,11 @@ from mmedge.runner import Backend, Candidate, Engine, Runner, load_backend
 from mmedge.target import Target
 from mmedge.tensors import Feeds
 
-MIN_ROUNDS, MAX_ROUNDS, BUDGET_S = 7, 50, 1.5
+ALONE_ROUNDS, MIN_ROUNDS, MAX_ROUNDS, BUDGET_S = 5, 11, 100, 3.0
 """Rounds per candidate; rounds stop early once all candidates together have used the budget."""
 
-CLEARLY_FASTER = 0.97
-"""A later candidate must beat an earlier one by 3 %: below that, the order of preference decides, not the noise."""
+CLEARLY_FASTER, MOST_ROUNDS = 0.95, 0.75
+"""A later candidate must beat an earlier one by 5 % and in three rounds of four: below that the order of preference decides, not what else the machine was doing."""
 
 
 @dataclass
@@ -68,23 +68,26 @@ def choose(
         samples = _interleave([contender.runner for contender in contenders], feeds)
         for contender, times_ms in zip(contenders, samples):
             contender.trial = contender.trial.model_copy(update={"median_ms": round(statistics.median(times_ms), 4), "rounds": len(times_ms)})
-        best = contenders[0]
-        for contender in contenders[1:]:
-            if (contender.trial.median_ms or 0.0) < CLEARLY_FASTER * (best.trial.median_ms or 0.0):
-                best = contender
-        return (best.backend, best.engine), (*(contender.trial for contender in contenders), *trials)
+        best = 0
+        for index in range(1, len(contenders)):
+            if _clearly_faster(samples[index], samples[best]):
+                best = index
+        return (contenders[best].backend, contenders[best].engine), (*(contender.trial for contender in contenders), *trials)
+
+
+def _clearly_faster(later_ms: list[float], earlier_ms: list[float]) -> bool:
+    """Whether the later in preference is worth it, round by round."""
+    won = sum(later < earlier for later, earlier in zip(later_ms, earlier_ms))
+    return statistics.median(later_ms) < CLEARLY_FASTER * statistics.median(earlier_ms) and won >= MOST_ROUNDS * len(later_ms)
 
 
 def _interleave(runners: list[Runner], feeds: Feeds) -> list[list[float]]:
     """Run each in turn, A B C A B C: whatever else the machine does then falls on all of them."""
     samples: list[list[float]] = [[] for _ in runners]
-    if len(runners) == 1:  # nothing to choose between: a few runs tell how fast it is
-        rounds, budget_s = MIN_ROUNDS, BUDGET_S / 5
-    else:
-        rounds, budget_s = MAX_ROUNDS, BUDGET_S
+    alone = len(runners) == 1  # nothing to choose between: a few runs tell how fast it is
     start = time.perf_counter()
-    for done in range(rounds):
-        if done >= MIN_ROUNDS and time.perf_counter() - start > budget_s:
+    for done in range(ALONE_ROUNDS if alone else MAX_ROUNDS):
+        if done >= MIN_ROUNDS and time.perf_counter() - start > BUDGET_S:
             break
         for runner, times_ms in zip(runners, samples):
             before = time.perf_counter()
