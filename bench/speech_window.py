@@ -20,6 +20,7 @@ import speech_model
 import statistic
 
 from mmedge.families.speech.session import MARGIN_S, Session
+from mmedge.generate.greedy import Decoded
 from mmedge.processors.log_mel import RATE_HZ
 from mmedge.target import Target
 
@@ -62,6 +63,7 @@ def main() -> int:
     }
     rows: list[Row] = []
     with speech_model.ears(target) as session:
+        remember(session, [clip for clips in sets.values() for clip in clips])
         for window_s in WINDOWS_S:
             guarded = speech_model.with_windows(session, tuple(sorted({window_s, TRAINED_S})))
             for kind, clips in sets.items():
@@ -76,11 +78,28 @@ def main() -> int:
 def _row(session: Session, kind: str, clip: speech_clips.Clip, window_s: int) -> Row:
     decoded, no_speech = session._decode(clip.samples, window_s)  # what the window alone does, before any guard
     heard = session._tokenizer.decode(list(decoded.tokens), skip_special_tokens=True).strip()
-    start = time.perf_counter()
     pieces = session.hear((clip.samples, RATE_HZ))
-    ms = (time.perf_counter() - start) * 1e3
     said, tries = " ".join(piece.text for piece in pieces if piece.text), sum(piece.tries for piece in pieces)
+    ms = session._took_ms[clip.name, window_s] + (session._took_ms[clip.name, TRAINED_S] if tries > 1 else 0)  # type: ignore[attr-defined]
     return Row(kind, clip, window_s, heard, decoded.stopped, decoded.avg_logprob, no_speech, said, tries, ms)
+
+
+def remember(session: Session, clips: list[speech_clips.Clip]) -> None:
+    """Decode each clip once per window: all questions about it are answered from that."""
+    names = {clip.samples.tobytes(): clip.name for clip in clips}
+    known: dict[tuple[str, int], tuple[Decoded, float]] = {}
+    took_ms: dict[tuple[str, int], float] = {}
+    decode = session._decode
+
+    def once(samples: speech_clips.Samples, window_s: int) -> tuple[Decoded, float]:
+        key = names[samples.tobytes()], window_s
+        if key not in known:
+            start = time.perf_counter()
+            known[key] = decode(samples, window_s)
+            took_ms[key] = (time.perf_counter() - start) * 1e3
+        return known[key]
+
+    session._decode, session._took_ms = once, took_ms  # type: ignore[method-assign,attr-defined]
 
 
 def summary(rows: list[Row], target: Target) -> str:
