@@ -19,7 +19,7 @@ ALONE_ROUNDS, MIN_ROUNDS, MAX_ROUNDS, BUDGET_S = 5, 11, 100, 3.0
 """Rounds per candidate; rounds stop early once all candidates together have used the budget."""
 
 CLEARLY_FASTER, MOST_ROUNDS = 0.95, 0.75
-"""A later candidate must beat an earlier one by 5 % and in three rounds of four: below that the order of preference decides, not what else the machine was doing."""
+"""A later candidate must beat an earlier one by 5 % and in three rounds of four: below that the order of preference decides, not the noise."""
 
 
 @dataclass
