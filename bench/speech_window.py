@@ -1,7 +1,7 @@
 """The quality gate that chooses the windows through which speech is heard: word error rate, loops and inventions for each.
 
 ``python bench/speech_window.py [--target T]``: the 200 utterances, 72 short words, 40 noises without speech and the spoken stamps (reported, not gated), each
-decoded through every window that holds it, without guards and then as the session answers. Writes ``bench/results/speech-window.md``.
+decoded through every window that holds it, without guards and then as the session answers. Writes ``bench/results/speech_window.md``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> int:
             print(f"{window_s} s done", file=sys.stderr)
     report = summary(rows, target)
     print(report)
-    (Path(__file__).parent / "results" / "speech-window.md").write_text(report, encoding="utf-8")
+    (Path(__file__).parent / "results" / "speech_window.md").write_text(report, encoding="utf-8")
     return 0
 
 

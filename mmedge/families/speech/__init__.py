@@ -21,7 +21,7 @@ class Options(_Frozen):
     language: str = "en"
     """The language spoken, as Whisper's token names it; English-only models know just ``en``."""
     windows_s: tuple[int, ...] = Field(default=(10, 30), min_length=1)
-    """Lengths that the encoder listens to, in seconds, ascending; the smallest that holds the utterance is used. See bench/results/speech-window.md."""
+    """Lengths that the encoder listens to, in seconds, ascending; the smallest that holds the utterance is used. See bench/results/speech_window.md."""
 
     @field_validator("windows_s")
     @classmethod

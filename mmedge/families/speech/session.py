@@ -25,7 +25,7 @@ MARGIN_S = 1.0
 """Silence that must fit behind an utterance: with less the decoder takes its end for a cut."""
 NO_SPEECH = 0.8
 """Probability of the no-speech token above which nobody speaks. Over 337 spoken clips it never passed .71, over 40 noises it never fell below .83
-(bench/results/speech-window.md); likelihood tells them apart far worse: short words, heard rightly, go down to -1.7."""
+(bench/results/speech_window.md); likelihood tells them apart far worse: short words, heard rightly, go down to -1.7."""
 DOUBTFUL, UNLIKELY = 0.6, -1.0
 """No-speech probability above which, and mean log-probability of a token below which, together, nobody speaks (Radford et al. 2022, section 4.5)."""
 UNBELIEVABLE = -2.0
