@@ -17,7 +17,7 @@ from torch import nn
 from mmedge.errors import MmedgeError
 from mmedge.families.dual_encoder import JOINED_FILES, Config, Options, takes
 from mmedge.families.dual_encoder.checkpoint import MODELS, load_bert, load_tokenizer, load_towers, read_json, text_settings
-from mmedge.families.dual_encoder.nouns import CLASSES, class_names, things
+from mmedge.families.dual_encoder.nouns import CLASSES, class_names, phrases, things
 from mmedge.families.dual_encoder.session import CONSE_CLASSES
 from mmedge.family import Case, Exported, Media, TorchGraph
 from mmedge.nets.efficientnet_lite import SIDE, load_efficientnet_lite0
@@ -71,7 +71,7 @@ def _joined(folder: Path, media: Media) -> Exported:
         yes=YES,
         no=NO,
     )
-    return _exported(config, image, text, "logits", tokenizer, class_names(labels), "{}", media)
+    return _exported(config, image, text, "logits", tokenizer, class_names(labels), None, media)
 
 
 def _towers(folder: Path, media: Media) -> Exported:
@@ -94,10 +94,12 @@ def _towers(folder: Path, media: Media) -> Exported:
     return _exported(config, ImageTower(model), TextTower(model), "image_embedding", tokenizer, class_names(None), "a photo of a {}", media)
 
 
-def _exported(config: Config, image: nn.Module, text: nn.Module, output: str, tokenizer: bytes, labels: list[str], prompt: str, media: Media) -> Exported:
+def _exported(
+    config: Config, image: nn.Module, text: nn.Module, output: str, tokenizer: bytes, labels: list[str], prompt: str | None, media: Media
+) -> Exported:
     words = things(labels)
     encoder = _TextEncoder(config, text, tokenizer)
-    classes = encoder([prompt.format(label) for label in labels])
+    classes = encoder(phrases(words) if prompt is None else [prompt.format(label) for label in labels])
     assets: dict[str, bytes | Path] = {
         "tokenizer.json": tokenizer,
         "things.json": json.dumps(words, separators=(",", ":")).encode(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -83,6 +83,16 @@ def things(labels: Sequence[str]) -> dict[str, Any]:
         "plurals": plurals,
         "bank": sorted({*(word for word in everyday if word in words), *(label.lower() for label in labels)}),
     }
+
+
+def phrases(content: Mapping[str, Any]) -> list[str]:
+    """Each class with the most special everyday word for more than it, such as "Egyptian Mau, cat": a sentence encoder has not met every breed."""
+    kinds = [("", CLASSES)] * CLASSES
+    for name, everyday, classes in content["senses"]:
+        for index in classes if everyday and len(classes) > 1 else ():
+            if len(classes) < kinds[index][1] and name.lower() != content["labels"][index].lower():
+                kinds[index] = name, len(classes)
+    return [f"{label}, {kind}" if kind else label for label, (kind, _) in zip(content["labels"], kinds)]
 
 
 def _spread(nodes: list[Node], place: dict[str, int], wnid: str, index: int, under: list[set[int]]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmedge.families.dual_encoder.nouns import class_names, read_nouns, things
+from mmedge.families.dual_encoder.nouns import class_names, phrases, read_nouns, things
 from mmedge.families.dual_encoder.things import Things
 
 LABELS = class_names(None)
@@ -68,6 +68,12 @@ def test_kind_is_the_most_special_everyday_word():
     assert THINGS.kind(seen(tabby=0.3, Egyptian_cat=0.4), 0.6) == ("cat", pytest.approx(0.7))
     assert THINGS.kind(seen(tabby=0.3, golden_retriever=0.4), 0.6)[0] == "mammal"
     assert THINGS.kind(seen(tabby=0.3, moped=0.2, tench=0.05), 0.6) is None
+
+
+def test_phrases_add_what_a_class_is():
+    said = phrases(things(LABELS))
+    assert said[LABELS.index("Egyptian cat")] == "Egyptian cat, cat"
+    assert said[LABELS.index("tench")] == "tench, fish" and said[LABELS.index("tabby")] == "tabby, cat"
 
 
 def test_names_given_are_freed_of_remarks():
