@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +70,9 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
         )
     if target.backends == ("null",):
         return Placement(state="ready", backend="null", precision="fp32", reason="computes nothing")
-    winner, trials = choose(wanted, candidates, *golden.graph(name), target, bundle.path)
+    with tempfile.TemporaryDirectory(prefix="mmedge-") as scratch:
+        winner, trials = choose(wanted, candidates, *golden.graph(name), target, Path(scratch))
+        file = bundle.add(role, winner[1].path.name, winner[1].path) if winner and winner[1].path else None
     if winner is None:
         failed = "; ".join(f"{trial.backend} {trial.precision}: {trial.note or f'{trial.drift:.3g} times the bound'}" for trial in trials)
         raise GateFailed(
@@ -82,6 +85,7 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
         state="ready",
         backend=backend,
         precision=engine.candidate.precision,
+        file=file,
         reason=_reason((backend, engine.candidate.precision), wanted, target, trials, refusals),
         key=key,
         trials=(*trials, *refusals),

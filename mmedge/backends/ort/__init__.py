@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mmedge.backends.ort import int8
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
 from mmedge.runner import Candidate, Engine, Facts, Graph
@@ -40,16 +41,25 @@ def probe() -> Facts:
 
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
-    return [Candidate(graph, precision) for precision in target.precisions.get("ort", ("fp32",))]
+    """fp32; and int8 where the graph has a matrix large enough to be worth it. Making that needs the package onnx: a device may lack it."""
+    wanted = target.precisions.get("ort", ("fp32",))
+    made = [Candidate(graph, precision) for precision in wanted if precision != "int8"]
+    if "int8" in wanted and have("onnx") and int8.has_large_matrix(graph.path):
+        made.append(Candidate(graph, "int8", note="weights of the output matrix"))
+    return made
 
 
 def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
-    """Nothing to build: the session optimises the ONNX file when it is opened."""
-    return Engine(candidate)
+    """fp32 needs no building: the session optimises the ONNX file when it is opened. int8 is a file of its own."""
+    if candidate.precision != "int8":
+        return Engine(candidate)
+    path = out / f"{candidate.graph.path.name.partition('.')[0]}-int8.onnx"
+    int8.quantize(candidate.graph.path, path)
+    return Engine(candidate, path)
 
 
 def open(engine: Engine, target: Target) -> OrtRunner:
-    return OrtRunner(engine.candidate.graph.path, target.options.get("ort", {}))
+    return OrtRunner(engine.path or engine.candidate.graph.path, target.options.get("ort", {}))
 
 
 class OrtRunner:

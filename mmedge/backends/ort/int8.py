@@ -1,0 +1,65 @@
+"""A graph's output matrix in 8 bits: what a decoder reads most of in every step is the matrix over its vocabulary.
+
+Weights are stored in blocks of 32 with a scale each (MatMulNBits, ONNX Runtime's own operator and tool). Every other matrix stays as it is, so that the caches,
+which feed back, carry no error of it. The result must hold the bound of half precision against fp32.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from mmedge.need import need
+
+LARGE_BYTES = 16 << 20
+"""Below this size reading a matrix costs too little to be worth a rounding error."""
+BLOCK = 32
+INTEGER_ARITHMETIC = 4
+"""``accuracy_level`` 4: activations are rounded to 8 bits per block too, and multiplied as integers; with float arithmetic it is slower than fp32."""
+
+
+def has_large_matrix(path: Path) -> bool:
+    """Whether there is anything in the graph that 8 bits would make faster. A file that is no ONNX has nothing."""
+    if path.stat().st_size < LARGE_BYTES:
+        return False
+    return bool(_large(need("onnx", extra="build").load(str(path))))
+
+
+def quantize(path: Path, out: Path) -> None:
+    """Write the graph at ``path`` to ``out``, its large matrices in 8 bits."""
+    onnx = need("onnx", extra="build")
+    tool = need("onnxruntime.quantization.matmul_nbits_quantizer", extra="build")
+    logging.getLogger(tool.__name__).setLevel(logging.WARNING)
+    model = onnx.load(str(path))
+    nodes = _large(model)
+    for node in nodes:
+        _fold_transpose(onnx, model, node)
+    del model.graph.value_info[:]  # they would describe the matrices that were there
+    chosen = {node.name for node in nodes}
+    others = [node.name for node in model.graph.node if node.name not in chosen]
+    quantizer = tool.MatMulNBitsQuantizer(model, bits=8, block_size=BLOCK, is_symmetric=True, accuracy_level=INTEGER_ARITHMETIC, nodes_to_exclude=others)
+    quantizer.process()
+    quantized = quantizer.model.model
+    used = {name for node in quantized.graph.node for name in node.input}
+    for unused in [node for node in quantized.graph.node if not used & set(node.output) and not {o.name for o in quantized.graph.output} & set(node.output)]:
+        quantized.graph.node.remove(unused)
+    onnx.save(quantized, str(out))
+
+
+def _large(model: Any) -> list[Any]:
+    """The MatMul nodes whose second factor is a large constant, or the transpose of one (an output matrix tied to the embedding)."""
+    sizes = {tensor.name: len(tensor.raw_data) for tensor in model.graph.initializer}
+    sizes |= {node.output[0]: sizes[node.input[0]] for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in sizes}
+    return [node for node in model.graph.node if node.op_type == "MatMul" and sizes.get(node.input[1], 0) >= LARGE_BYTES]
+
+
+def _fold_transpose(onnx: Any, model: Any, node: Any) -> None:
+    """Give ``node`` its factor as a constant of its own: the tool takes no computed one."""
+    source = next((other for other in model.graph.node if node.input[1] in other.output), None)
+    if source is None:
+        return
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == source.input[0])
+    order = next((tuple(attribute.ints) for attribute in source.attribute if attribute.name == "perm"), None)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight).transpose(order).copy(), f"{node.name}_weight"))
+    node.input[1] = f"{node.name}_weight"

@@ -1,0 +1,84 @@
+"""The output matrix in 8 bits, against the same graph in fp32."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from mmedge.backends import ort
+from mmedge.backends.ort import int8
+from mmedge.evaluate.drift import relative_drift
+from mmedge.runner import Candidate, Engine, Graph
+from mmedge.target import Target
+from mmedge.tensors import TensorSpec
+
+WIDTH, VOCABULARY = 256, 20_000
+TARGET = Target(name="test", summary="", backends=("ort",), max_opset=18, max_ir=10, precisions={"ort": ("fp32", "int8")})
+
+
+@pytest.fixture(params=["tied", "own"])
+def graph(request, tmp_path):
+    """ids -> embedding -> a small matrix -> logits over a vocabulary, by the embedding's transpose or by a matrix of its own."""
+    rng = np.random.default_rng(0)
+    embedding = rng.standard_normal((VOCABULARY, WIDTH), np.float32)
+    constants = [numpy_helper.from_array(embedding, "embedding"), numpy_helper.from_array(rng.standard_normal((WIDTH, WIDTH), np.float32) / 16, "small")]
+    nodes = [
+        helper.make_node("Gather", ["embedding", "ids"], ["states"], name="look_up"),
+        helper.make_node("MatMul", ["states", "small"], ["mixed"], name="mix"),
+        helper.make_node("MatMul", ["mixed", "output"], ["logits"], name="project"),
+    ]
+    if request.param == "tied":
+        nodes.insert(0, helper.make_node("Transpose", ["embedding"], ["output"], name="turn", perm=[1, 0]))
+    else:
+        constants.append(numpy_helper.from_array(rng.standard_normal((WIDTH, VOCABULARY), np.float32), "output"))
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "tokens"])]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "tokens", size]) for name, size in (("mixed", WIDTH), ("logits", VOCABULARY))]
+    path = tmp_path / "decoder.onnx"
+    model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path)
+    specs = (
+        (TensorSpec("ids", "int64", (1, "tokens")),),
+        (TensorSpec("mixed", "float32", (1, "tokens", WIDTH)), TensorSpec("logits", "float32", (1, "tokens", VOCABULARY))),
+    )
+    return Graph(path, hashlib.sha256(path.read_bytes()).hexdigest(), *specs)
+
+
+def test_only_the_output_matrix_is_rounded_and_little(graph, tmp_path):
+    candidates = ort.candidates(graph, TARGET)
+    assert [candidate.precision for candidate in candidates] == ["fp32", "int8"]
+    feeds = {"ids": np.arange(5, dtype=np.int64)[None]}
+    with ort.open(ort.compile(candidates[0], TARGET, tmp_path), TARGET) as runner:
+        exact = runner.run(feeds)
+    engine = ort.compile(candidates[1], TARGET, tmp_path)
+    with ort.open(engine, TARGET) as runner:
+        rounded = runner.run(feeds)
+        assert runner.inputs == graph.inputs
+        assert [spec.name for spec in runner.outputs] == [spec.name for spec in graph.outputs]
+    assert np.array_equal(rounded["mixed"], exact["mixed"])
+    assert 0.05 < relative_drift(rounded["logits"], exact["logits"]) < 1.0
+    assert np.array_equal(rounded["logits"].argmax(-1), exact["logits"].argmax(-1))
+    operators = [node.op_type for node in onnx.load(engine.path).graph.node]
+    assert sorted(operators) == ["Gather", "MatMul", "MatMulNBits"]
+
+
+def test_a_small_graph_has_no_such_candidate(toy_bundle, graph):
+    from mmedge.bundle import Bundle
+
+    assert [candidate.precision for candidate in ort.candidates(Bundle.open(toy_bundle).graph("eyes", "image_encoder"), TARGET)] == ["fp32"]
+
+
+def test_a_device_without_onnx_is_not_offered_it(graph, monkeypatch):
+    monkeypatch.setattr(ort, "have", lambda module: module != "onnx")
+    assert [candidate.precision for candidate in ort.candidates(graph, TARGET)] == ["fp32"]
+
+
+def test_the_graph_itself_is_untouched(graph, tmp_path):
+    before = graph.path.read_bytes()
+    int8.quantize(graph.path, tmp_path / "out.onnx")
+    assert graph.path.read_bytes() == before
+    with ort.open(Engine(Candidate(graph, "fp32")), TARGET) as runner:
+        assert runner.outputs == graph.outputs
