@@ -13,8 +13,8 @@ HERE = Path(__file__).parent
 COMPARISONS = ["command_line", "image_tower", "loop_overhead", "speech_window", "speech", "questions"]
 HEAD = """# Measured
 
-Every table below was written by `make bench` (`python bench/run.py NAME` for one of them) and names the machine it ran on. Two things that are compared are run in
-turn, A B A B, in one process or in two that wait for each other; a ratio is the median of the pairs' ratios, its interval a bootstrap over pairs. The machine is
+Every table below was written by `make bench` (`python bench/run.py NAME` for one of them) and names the machine it ran on. Two things that
+are compared are run in turn, A B A B, in one process or in two that wait for each other; a ratio's interval is a bootstrap over pairs. The machine is
 shared: trust ratios, not milliseconds. A bar that was missed says so.
 """
 

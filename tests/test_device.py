@@ -56,7 +56,8 @@ def test_every_graph_holds_its_golden_data_without_torch(device, assistant_bundl
 @pytest.mark.full
 def test_a_question_is_answered_without_torch(device, assistant_bundle, tmp_path):
     golden = ROOT / "mmedge" / "golden"
-    command = ["-m", "mmedge", "run", assistant_bundle, "--target", "cpu", "--mic", golden / "question.wav", "--camera", golden / "cat.jpg", "--speaker", tmp_path / "answer.wav", "--json"]
+    files = ["--mic", golden / "question.wav", "--camera", golden / "cat.jpg", "--speaker", tmp_path / "answer.wav"]
+    command = ["-m", "mmedge", "run", assistant_bundle, "--target", "cpu", *files, "--json"]
     done = _run(device, *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     turn, summary = map(json.loads, done.stdout.splitlines())
