@@ -87,7 +87,7 @@ def _towers(folder: Path, media: Media) -> Exported:
         text=text,
         text_inputs=("input_ids", "attention_mask") if kind == "clip" else ("input_ids",),
         scale=float(model.logit_scale.detach().exp()),
-        bias=float(model.logit_bias) if kind == "siglip" else 0.0,
+        bias=float(model.logit_bias.detach()) if kind == "siglip" else 0.0,
         yes=YES,
         no=NO,
     )
