@@ -18,6 +18,7 @@ from mmedge.assistant.sinks import Sink, is_wav_file, open_speaker
 from mmedge.assistant.skills import Skills
 from mmedge.assistant.sources import AudioChunk, Frame, Source, is_picture_file, is_sound_file, open_camera, open_microphone
 from mmedge.bundle import Bundle
+from mmedge.errors import MmedgeError
 from mmedge.manifest import File
 from mmedge.processors.image import load_image
 from mmedge.target import Target
@@ -29,12 +30,14 @@ def run(path: Path, target: Target, *, mic: str, camera: str, speaker: str, as_j
 
     Args:
         mic, camera, speaker: as ``open_microphone``, ``open_camera`` and ``open_speaker`` take them.
-        as_json: write each turn as one line of JSON to stdout, and the summary as the last one.
+        as_json: write each turn as one line of JSON to stdout, and the summary as the last one; the plain lines then go to stderr.
 
     Raises:
         MmedgeError: the bundle, a file or a device is not what it should be; nothing was listened to yet. Or a device failed on the way.
     """
     bundle, stop = Bundle.open(path), threading.Event()
+    if lacking := [role for role in ("vad", "ears") if role not in bundle.manifest.models]:
+        raise MmedgeError(f"{path} is no assistant: it has no model {lacking[0]!r}", "make one: mmedge export")
     on_files = is_sound_file(mic) and is_picture_file(camera) and (speaker == "none" or is_wav_file(speaker))
     clock: Clock = ReplayClock() if on_files else RealClock()
     sources = open_microphone(mic, clock, stop), open_camera(camera, clock, stop), open_speaker(speaker, clock)
@@ -105,8 +108,9 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _write(document: Turn | Summary, line: str, as_json: bool) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
     if as_json:
         sys.stdout.write(document.model_dump_json(by_alias=True) + "\n")
         sys.stdout.flush()
+    plain = sys.stderr if as_json else sys.stdout
+    plain.write(line + "\n")
+    plain.flush()

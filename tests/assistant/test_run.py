@@ -63,9 +63,15 @@ def test_each_turn_is_a_line_and_the_summary_the_last(stage, play, tmp_path):
     assert len(samples) / rate_hz == pytest.approx(2 * 1.0 + 0.5) and played.eyes == ["the eyes"]
 
 
-def test_without_json_stdout_is_empty(stage, play):
-    played = play(stage.file(stage.sound(2.0)), as_json=False)
-    assert (played.out, played.err) == ([], ["listened for 2.0 s: nobody spoke"])
+def test_without_json_turns_are_plain_lines_on_stdout(stage, play):
+    played = play(stage.file(stage.sound(0.5, 1.0, 1.0)), as_json=False)
+    assert played.out[0].startswith('heard "hello"') and played.out[1:] == ["listened for 2.5 s: 1 turn"] and played.err == []
+    assert play(stage.file(stage.sound(2.0)), as_json=False).out == ["listened for 2.0 s: nobody spoke"]
+
+
+def test_a_bundle_without_ears_is_no_assistant(play):
+    with pytest.raises(MmedgeError, match="a.bundle is no assistant: it has no model 'ears'"):
+        play("default", roles=("vad", "eyes"))
 
 
 def test_a_bundle_without_eyes_or_voice_does_without(stage, play, tmp_path):
