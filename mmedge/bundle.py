@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from mmedge.tensors import TensorSpec
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+SCRATCH = ".scratch-"
+AGAIN = "export the bundle again, or copy it again from where it was made"
 CHUNK_BYTES = 1 << 20
 
 
@@ -55,7 +58,7 @@ class Bundle:
             raise MmedgeError(f"there is no bundle at {path}", "make one: mmedge export --target cpu -o " + str(path))
         if not (path / MANIFEST).is_file():
             raise MmedgeError(f"{path} is not a bundle: it has no {MANIFEST}", "name the folder that mmedge export wrote")
-        return cls(path, read_json(path / MANIFEST, Manifest))
+        return cls(path, read_json(path / MANIFEST, Manifest, fix=AGAIN))
 
     @classmethod
     @contextlib.contextmanager
@@ -63,7 +66,7 @@ class Bundle:
         """The bundle at ``path`` for one writer at a time; what is there stays valid until ``commit``.
 
         Args:
-            create: make the folder if there is none; a bundle that is there is going to be replaced.
+            create: make the folder if there is none; a bundle that is there, damaged or not, is going to be replaced.
 
         Raises:
             MmedgeError: no bundle there (unless ``create``), something else there, another writer, or a disk that refuses.
@@ -83,7 +86,15 @@ class Bundle:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise MmedgeError(f"another build is writing to {path}", "wait for it, or choose another folder with -o") from error
-            yield cls(path, read_json(path / MANIFEST, Manifest) if (path / MANIFEST).exists() else None)
+            for left in path.glob(f"{SCRATCH}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            yield cls(path, None if create else read_json(path / MANIFEST, Manifest, fix=AGAIN))
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder for the writer, on the disk that has room for the bundle. A killed writer's is removed by the next one."""
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.path) as path:
+            yield Path(path)
 
     def file(self, entry: File) -> Path:
         """The path of a file, once its size and sha256 are what the manifest says.
@@ -94,25 +105,35 @@ class Bundle:
         path = self.path / entry.path
         if entry.path in self._verified:
             return path
-        again = "export the bundle again, or copy it again from where it was made"
-        if not path.is_file():
-            raise MmedgeError(f"{path} is missing from the bundle", again)
-        if not path.resolve().is_relative_to(self.path.resolve()):
-            raise MmedgeError(f"{path} leads outside the bundle", again)
-        if path.stat().st_size != entry.size_bytes or sha256_of(path) != entry.sha256:
-            raise MmedgeError(f"{path} is damaged: it is not what the manifest describes", again)
+        try:
+            if not path.is_file():
+                raise MmedgeError(f"{path} is missing from the bundle", AGAIN)
+            if not path.resolve().is_relative_to(self.path.resolve()):
+                raise MmedgeError(f"{path} leads outside the bundle", AGAIN)
+            if path.stat().st_size != entry.size_bytes or sha256_of(path) != entry.sha256:
+                raise MmedgeError(f"{path} is damaged: it is not what the manifest describes", AGAIN)
+        except OSError as error:
+            raise MmedgeError(f"{path} cannot be read: {error.strerror}", AGAIN) from error
         self._verified.add(entry.path)
         return path
 
     def add(self, role: str, name: str, content: bytes | Path) -> File:
-        """Store a file as ``role/stem.HASH.suffix``. Not visible to anyone until ``commit``."""
+        """Store a file as ``role/stem.HASH.suffix``. Not visible to anyone until ``commit``. What is there already stays as it is.
+
+        Raises:
+            MmedgeError: the name would land outside the bundle, or the disk refuses.
+        """
         digest = sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
         stem, dot, suffix = name.partition(".")
         relative = f"{role}/{stem}.{digest[:8]}{dot}{suffix}"
         path = self.path / relative
+        if not path.parent.resolve().is_relative_to(self.path.resolve()):
+            raise MmedgeError(f"{path} would land outside the bundle", "choose another folder with -o")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, Path):
+            if path.is_file() and not path.is_symlink() and sha256_of(path) == digest:
+                pass
+            elif isinstance(content, Path):
                 aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
                 try:
                     shutil.copyfile(content, aside)
@@ -186,7 +207,10 @@ class Bundle:
         with contextlib.ExitStack() as stack:
             runners = {name: stack.enter_context(self.runner(role, name, target)) for name in model.graphs}
             assets = {name: self.file(entry) for name, entry in model.assets.items()}
-            config = validate(model.config, family.Config, f"{self.path / MANIFEST}: models.{role}.config")
+            config = validate(model.config, family.Config, f"{self.path / MANIFEST}: models.{role}.config", fix=AGAIN)
+            for wanted, found in ((family.graphs(config), runners), (family.assets(config), assets)):
+                if missing := sorted(set(wanted) - set(found)):
+                    raise MmedgeError(f"{self.path}: the model {role!r} lacks its {missing[0]}", AGAIN)
             yield load_family(model.family, "session").Session(runners, assets, config)
 
 

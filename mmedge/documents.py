@@ -6,6 +6,7 @@ import difflib
 import errno
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -42,21 +43,24 @@ def read_toml(path: Path, model: type[M]) -> M:
     """Read a recipe or a target. Raises MmedgeError: not there, not TOML, an unknown key (with the nearest), a wrong value."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a ValueError: not TOML, not UTF-8, or a number of thousands of digits
         raise MmedgeError(f"{path} cannot be read as TOML: {error}", "correct the file") from error
     return validate(content, model, str(path))
 
 
-def read_json(path: Path, model: type[M]) -> M:
-    """Read a document that mmedge wrote. Raises MmedgeError as ``read_toml`` does, and for a schema version that is newer than this one."""
+def read_json(path: Path, model: type[M], *, fix: str) -> M:
+    """Read a document that mmedge wrote: nobody is asked to correct it, so ``fix`` says how to get another.
+
+    Raises MmedgeError as ``read_toml`` does, and for a schema version that is newer than this one.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise MmedgeError(f"{path} cannot be read as JSON: {error}", "make it again") from error
-    return validate(content, model, str(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MmedgeError(f"{path} cannot be read as JSON: {error}", fix) from error
+    return validate(content, model, str(path), fix=fix)
 
 
-def validate(content: Any, model: type[M], where: str) -> M:
+def validate(content: Any, model: type[M], where: str, *, fix: str = "correct that value") -> M:
     """Hold plain data against a model; the first thing wrong becomes one two-line error."""
     _check_schema(content, model, where)
     try:
@@ -70,7 +74,8 @@ def validate(content: Any, model: type[M], where: str) -> M:
             known = _keys_beside(model, first["loc"][:-1])
             near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
             raise MmedgeError(f"{where}: unknown key {place}", f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}") from error
-        raise MmedgeError(f"{where}: {place or 'document'}: {first['msg']}", "correct that value") from error
+        said = first["msg"].removeprefix("Value error, ")  # pydantic's, before what our own validators say
+        raise MmedgeError(f"{where}: {place or 'document'}: {said}", fix) from error
 
 
 def _check_schema(content: Any, model: type[BaseModel], where: str) -> None:
@@ -79,7 +84,7 @@ def _check_schema(content: Any, model: type[BaseModel], where: str) -> None:
         return
     kind, _, version = str(declared.default).partition("/")
     have_kind, _, have_version = str(content.get("schema", "")).partition("/")
-    if have_kind != kind or not have_version.isdigit():
+    if have_kind != kind or not re.fullmatch("[0-9]{1,9}", have_version):
         raise MmedgeError(f"{where} is not a {kind} document (its schema is {content.get('schema')!r})", f"it should begin with schema {declared.default!r}")
     if int(have_version) > int(version):
         raise MmedgeError(f"{where} has schema {content['schema']}, this mmedge reads up to {declared.default}", "update mmedge: pip install -U mmedge")

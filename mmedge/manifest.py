@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from mmedge.documents import Document
+from mmedge.target import Precision
 
 
 class File(Document):
@@ -66,7 +67,7 @@ class Model(Document):
 
     family: str
     config: dict[str, Any]
-    graphs: dict[str, Graph]
+    graphs: dict[str, Graph] = Field(min_length=1)
     assets: dict[str, File]
     golden: File
     """npz without pickles: ``graph/NAME/in/TENSOR``, ``graph/NAME/out/TENSOR``, ``case/INDEX/KEY``."""
@@ -94,7 +95,7 @@ class Placement(Document):
     state: Literal["ready", "on-device"]
     """``on-device``: the engine can only be built on the board; nothing to run yet."""
     backend: str
-    precision: str
+    precision: Precision
     reason: str
     file: File | None = None
     """The compiled engine; null where the runtime opens the ONNX file itself."""
@@ -109,8 +110,13 @@ class Gate(Document):
     name: str
     passed: bool
     value: float | str | None = None
+    """Null where it was not run, which blocks nothing; ``note`` then says why."""
     bound: float | str | None = None
     note: str = ""
+
+    def word(self) -> str:
+        """``ok``, ``FAIL``, or ``--`` where it was not run: for lists."""
+        return "FAIL" if not self.passed else "--" if self.value is None else "ok"
 
 
 class Manifest(Document):
@@ -120,7 +126,7 @@ class Manifest(Document):
     name: str
     created: str
     """UTC, ISO 8601."""
-    models: dict[str, Model]
+    models: dict[str, Model] = Field(min_length=1)
     media: dict[str, File | str]
     """Golden inputs: files, and texts as they are."""
     engines: dict[str, dict[str, Placement]] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mmedge import catalog
 from mmedge.documents import Document, read_toml
@@ -47,6 +48,13 @@ class Recipe(Document):
     """By role. An assistant's roles: ``vad``, ``ears``, ``eyes``, ``voice``."""
     media: dict[str, Download] = {}
     demo: tuple[Scene, ...] = ()
+
+    @field_validator("models")
+    @classmethod
+    def _are_names(cls, models: dict[str, Model]) -> dict[str, Model]:
+        if bad := [role for role in models if not re.fullmatch(r"[a-z][a-z0-9_-]*", role)]:
+            raise ValueError(f"the role {bad[0]!r} is no name: roles become folders of the bundle")
+        return models
 
     @classmethod
     def load(cls, what: str) -> Recipe:

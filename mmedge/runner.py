@@ -14,7 +14,7 @@ from mmedge.errors import MmedgeError
 from mmedge.tensors import Array, Feeds, TensorSpec
 
 if TYPE_CHECKING:
-    from mmedge.target import Target
+    from mmedge.target import Precision, Target
 
 
 @runtime_checkable
@@ -62,7 +62,7 @@ class Candidate:
     """One way to run a graph: an artefact with runtime options. Which one is best is measured."""
 
     graph: Graph
-    precision: str
+    precision: Precision
     options: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from mmedge import catalog
 from mmedge.documents import Document, read_toml
 from mmedge.errors import MmedgeError
 from mmedge.need import have
+
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 
 
 class Detect(Document):
@@ -35,7 +37,7 @@ class Target(Document):
     notes: str = ""
     """What a user should know before trusting it."""
     backends: tuple[str, ...] = Field(min_length=1)
-    precisions: dict[str, tuple[Literal["fp32", "fp16", "bf16", "int8", "int4"], ...]] = {}
+    precisions: dict[str, Annotated[tuple[Precision, ...], Field(min_length=1)]] = {}
     options: dict[str, dict[str, Any]] = {}
     """backend -> the runtime's own options."""
     max_opset: int

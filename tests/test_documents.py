@@ -12,13 +12,22 @@ from mmedge.manifest import Manifest
 from mmedge.recipe import Recipe
 from mmedge.target import Target
 
+FILE = {"path": "a", "sha256": "0" * 64, "size_bytes": 1}
+GRAPH = {"file": FILE, "inputs": [], "outputs": [], "opset": 18, "ir": 10, "reference": ""}
+MANIFEST = {
+    "schema": "mmedge.bundle/1",
+    "name": "x",
+    "created": "",
+    "models": {"eyes": {"family": "toy", "config": {}, "graphs": {"g": GRAPH}, "assets": {}, "golden": FILE, "cases": []}},
+    "media": {"text": "a cat"},
+}
 RECIPE = 'schema = "mmedge.recipe/1"\nname = "x"\n[models.eyes]\nfamily = "toy"\n'
 
 
 def _error(path, model, text):
     path.write_text(text)
     with pytest.raises(MmedgeError) as caught:
-        (read_json if path.suffix == ".json" else read_toml)(path, model)
+        read_json(path, model, fix="make it again") if path.suffix == ".json" else read_toml(path, model)
     assert "\n" not in caught.value.what + caught.value.fix
     return caught.value
 
@@ -35,6 +44,9 @@ def _error(path, model, text):
         (RECIPE.replace("mmedge.recipe", "mmedge.target"), "is not a mmedge.recipe document", "should begin"),
         ("schema = ", "cannot be read as TOML", "correct the file"),
         ("schema = \udcff", "cannot be read as TOML", "correct the file"),
+        ("a = " + "[" * 5000, "cannot be read as TOML", "correct the file"),
+        ("a = " + "1" * 5000, "cannot be read as TOML", "correct the file"),
+        (RECIPE.replace("models.eyes", 'models."../eyes"'), "the role '../eyes' is no name", "correct that value"),
     ],
 )
 def test_a_wrong_recipe_is_answered_with_what_is_wrong(tmp_path, text, what, fix):
@@ -54,15 +66,15 @@ def test_a_wrong_key_in_a_target_is_answered_with_the_nearest(tmp_path):
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "C:/x", "a\\b", ""])
 def test_a_name_that_leads_outside_the_bundle_is_refused(tmp_path, path):
-    entry = {"path": path, "sha256": "0" * 64, "size_bytes": 1}
-    manifest = json.dumps({"schema": "mmedge.bundle/1", "name": "x", "created": "", "models": {}, "media": {"cat": entry}})
-    assert "media.cat" in _error(tmp_path / "manifest.json", Manifest, manifest).what
+    manifest = json.dumps({**MANIFEST, "media": {"cat": {**FILE, "path": path}}})
+    error = _error(tmp_path / "manifest.json", Manifest, manifest)
+    assert error.what.endswith(f"media.cat.File.path: {path!r} would lie outside the bundle") and error.fix == "make it again"
 
 
 def test_what_is_written_reads_back(tmp_path):
-    manifest = Manifest(name="x", created="now", models={}, media={"text": "a cat"})
+    manifest = Manifest.model_validate(MANIFEST)
     replace_file(tmp_path / "manifest.json", dump_json(manifest).encode())
-    assert read_json(tmp_path / "manifest.json", Manifest) == manifest
+    assert read_json(tmp_path / "manifest.json", Manifest, fix="") == manifest
     assert os.listdir(tmp_path) == ["manifest.json"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import platform
 import sys
-import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -17,8 +16,8 @@ from mmedge.build import golden, load
 from mmedge.build.trace import read_graph, trace, versions
 from mmedge.bundle import Bundle
 from mmedge.deploy.check import examine, raise_failed
-from mmedge.deploy.compile import place
-from mmedge.errors import GateFailed, MmedgeError
+from mmedge.deploy.compile import fits, place
+from mmedge.errors import GateFailed
 from mmedge.family import Exported, TorchGraph, load_family
 from mmedge.need import need
 from mmedge.recipe import Model, Recipe
@@ -37,9 +36,10 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
         MmedgeError: a file cannot be had, a model cannot be exported, or a target cannot take the graphs.
         GateFailed: a graph does not compute what its module computes, or the check of a target failed.
     """
-    with Bundle.writing(out, create=True) as bundle, tempfile.TemporaryDirectory(prefix="mmedge-") as scratch:
-        bundle.manifest = _make(bundle, recipe, Path(scratch), offline, report)
-        _fits(bundle.manifest.models, targets)
+    with Bundle.writing(out, create=True) as bundle, bundle.scratch() as scratch:
+        bundle.manifest = _make(bundle, recipe, scratch, offline, report)
+        for target in targets:
+            fits(bundle.manifest, target)
         for target in targets:
             bundle.manifest = place(bundle, target, report)
             bundle.manifest = examine(bundle, target, report)
@@ -137,17 +137,6 @@ def _complete(role: str, exported: Exported, kind: Any) -> None:
             raise GateFailed(f"the export of {role} lacks its {what} {missing[0]}", "the checkpoint is incomplete: get all of its files")
         if surplus := sorted(set(found) - set(wanted)):
             raise ValueError(f"the family of {role} yields {what} {surplus[0]} without declaring it")
-
-
-def _fits(models: dict[str, manifest.Model], targets: list[Target]) -> None:
-    for target in targets:
-        for role, model in models.items():
-            for name, graph in model.graphs.items():
-                if graph.opset > target.max_opset or graph.ir > target.max_ir:
-                    raise MmedgeError(
-                        f"{role}/{name} is opset {graph.opset}, IR {graph.ir}; {target.name} takes up to opset {target.max_opset}, IR {target.max_ir}",
-                        "leave that target out, or use a checkpoint in an older ONNX format",
-                    )
 
 
 def _provenance(recipe: Recipe) -> dict[str, Any]:

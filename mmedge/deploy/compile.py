@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +21,21 @@ Report = Callable[[str], None]
 def compile(path: Path, target: Target, report: Report) -> Bundle:
     """Compile an existing bundle for ``target`` and commit. Raises as ``place`` does."""
     with Bundle.writing(path) as bundle:
+        fits(bundle.manifest, target)
         bundle.manifest = place(bundle, target, report)
         bundle.commit()
         return bundle
+
+
+def fits(manifest: Manifest, target: Target) -> None:
+    """Raises MmedgeError: a graph is newer than what the target's runtimes read."""
+    for role, model in manifest.models.items():
+        for name, graph in model.graphs.items():
+            if graph.opset > target.max_opset or graph.ir > target.max_ir:
+                raise MmedgeError(
+                    f"{role}/{name} is opset {graph.opset}, IR {graph.ir}; {target.name} takes up to opset {target.max_opset}, IR {target.max_ir}",
+                    "leave that target out, or use a checkpoint in an older ONNX format",
+                )
 
 
 def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
@@ -62,7 +73,11 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
         if not facts.available:
             refusals.append(Trial(backend=backend, precision="", note=facts.reason))
             continue
-        candidates += [(backend, candidate) for candidate in runner.load_backend(backend).candidates(graph, target)]
+        found = runner.load_backend(backend).candidates(graph, target)
+        candidates += [(backend, candidate) for candidate in found]
+        if not found:
+            allowed = target.precisions.get(backend, ("fp32",))
+            refusals.append(Trial(backend=backend, precision="", note=f"it offers none of {', '.join(allowed)} for this graph here"))
     if not candidates:
         raise MmedgeError(
             f"no backend of {target.name} works here: {'; '.join(f'{trial.backend}: {trial.note}' for trial in refusals)}",
@@ -70,11 +85,15 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
         )
     if target.backends == ("null",):
         return Placement(state="ready", backend="null", precision="fp32", reason="computes nothing")
-    with tempfile.TemporaryDirectory(prefix="mmedge-") as scratch:
-        winner, trials = choose(wanted, candidates, *golden.graph(name), target, Path(scratch))
+    with bundle.scratch() as scratch:
+        winner, trials = choose(wanted, candidates, *golden.graph(name), target, scratch)
         file = bundle.add(role, winner[1].path.name, winner[1].path) if winner and winner[1].path else None
     if winner is None:
-        failed = "; ".join(f"{trial.backend} {trial.precision}: {trial.note or f'{trial.drift:.3g} times the bound'}" for trial in trials)
+        failed = "; ".join(
+            f"{trial.backend} {trial.precision}: {trial.note if trial.drift is None else f'{trial.drift:.3g} times the bound'}" for trial in trials
+        )
+        if all(trial.drift is None for trial in trials):
+            raise MmedgeError(f"{role}/{name} can be opened by no backend of {target.name}: {failed}", "see to that, or choose another target: mmedge targets")
         raise GateFailed(
             f"{role}/{name} holds its golden bound on no backend of {target.name}: {failed}",
             "export the bundle again on a healthy machine; if it repeats, report it",
@@ -100,5 +119,9 @@ def _reason(winner: tuple[str, str], wanted: tuple[str, ...], target: Target, tr
         return f"{'fastest within bounds' if first else 'preferred, and none is clearly faster'}: {times}"
     if wanted != target.backends:
         return "the model's family prefers it"
-    others = [f"{trial.backend} {trial.precision}: {trial.note or 'outside its bound'}" for trial in (*trials, *refusals) if trial.median_ms is None]
+    others = [
+        f"{' '.join(filter(None, (trial.backend, trial.precision)))}: {trial.note if trial.drift is None else 'outside its bound'}"
+        for trial in (*trials, *refusals)
+        if trial.median_ms is None
+    ]
     return "; ".join(others) or "the target's backend"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmedge.bundle import Bundle
-from mmedge.manifest import Manifest, Tensor
+from mmedge.manifest import Gate, Manifest, Tensor
+from mmedge.runner import backend_names
 
 
 def inspect(path: Path, *, gc: bool = False) -> tuple[Manifest, list[Path]]:
@@ -52,9 +53,10 @@ def describe(manifest: Manifest) -> str:
             for name, placed in placements.items()
         ]
     for check, gates in manifest.gates.items():
-        failed = [gate for gate in gates if not gate.passed]
-        lines += ["", f"{check}: {len(gates) - len(failed)} of {len(gates)} gates passed"]
-        lines += [f"  {'ok  ' if gate.passed else 'FAIL'} {gate.name}: {gate.value if gate.value is not None else ''} {gate.note}".rstrip() for gate in gates]
+        if not gates:  # nothing was traced: the model came as ONNX
+            continue
+        lines += ["", f"{check}: {_passed(gates)} gates passed"]
+        lines += [f"  {gate.word():4} {gate.name}:{'' if gate.value is None else f' {gate.value}'} {gate.note}".rstrip() for gate in gates]
     return "\n".join(lines)
 
 
@@ -67,11 +69,19 @@ def summary(manifest: Manifest, path: Path) -> str:
         gates = manifest.gates.get(f"check {target}", ())
         if waiting:
             lines.append(f"{target}: the ONNX graphs are verified; engines are built on the device. There: mmedge compile {path.name} --target {target}")
+            if unknown := sorted({placed.backend for placed in placements.values()} - set(backend_names())):
+                lines.append(f"  this version of mmedge builds no {unknown[0]} engines yet: there, compile takes the target's next backend")
         else:
-            checked = f", {sum(gate.passed for gate in gates)} of {len(gates)} checks passed" if gates else ""
+            checked = f", {_passed(gates)} checks passed" if gates else ""
             lines.append(f"{target}: ready{checked}")
         lines += [f"  {name}: {placed.backend} {placed.precision}" for name, placed in placements.items()]
     return "\n".join(lines)
+
+
+def _passed(gates: tuple[Gate, ...]) -> str:
+    """``3 of 3``, and how many could not be run."""
+    words = [gate.word() for gate in gates]
+    return f"{words.count('ok')} of {len(words)}" + (f" ({words.count('--')} not run)" if "--" in words else "")
 
 
 def _few(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

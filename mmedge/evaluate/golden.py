@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
-import zipfile
+import inspect
 from typing import Any
 
 import numpy as np
 
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError
+from mmedge.family import load_family
 from mmedge.manifest import Case, File
 from mmedge.tensors import Array
 
+AGAIN = "export the bundle again with this version of mmedge"
+
 
 class Golden:
-    """Golden data of one model: what goes into each graph, what must come out, and the cases above that."""
+    """Golden data of one model: what goes into each graph, what must come out, and the cases above that.
+
+    Raises:
+        MmedgeError: the file is damaged; later, that it lacks something the manifest promises.
+    """
 
     def __init__(self, bundle: Bundle, role: str) -> None:
-        self._bundle = bundle
+        self._bundle, self._role = bundle, role
         self._model = bundle.manifest.models[role]
         path = bundle.file(self._model.golden)
         try:
             with np.load(path, allow_pickle=False) as stored:
                 self._arrays: dict[str, Array] = dict(stored)
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise MmedgeError(f"{path} is no golden data: {error}", "export the bundle again") from error
+        except Exception as error:  # numpy, zipfile and zlib: whatever their readers met
+            raise MmedgeError(f"{path} is no golden data: {error or type(error).__name__}", AGAIN) from error
 
     def graph(self, name: str) -> tuple[dict[str, Array], dict[str, Array]]:
         """(feeds, reference outputs) of a graph."""
-        return self._below(f"graph/{name}/in/"), self._below(f"graph/{name}/out/")
+        feeds, reference = self._below(f"graph/{name}/in/"), self._below(f"graph/{name}/out/")
+        if not feeds or not reference:
+            raise self._lacks(f"the graph {name}")
+        return feeds, reference
 
     def cases(self) -> list[tuple[Case, dict[str, Any], Any]]:
-        """(case, its arguments with golden media filled in, what is expected)."""
-        return [
-            (case, {key: self._argument(value) for key, value in case.args.items()}, self._expected(index, case))
-            for index, case in enumerate(self._model.cases)
-        ]
+        """(case, its arguments with golden media filled in, what is expected). Only what the family declares is ever called."""
+        family = load_family(self._model.family)
+        session = load_family(self._model.family, "session").Session
+        made = []
+        for index, case in enumerate(self._model.cases):
+            arguments = {key: self._argument(value) for key, value in case.args.items()}
+            if case.call not in family.CALLS or not _takes(getattr(session, case.call), arguments):
+                raise MmedgeError(
+                    f"the golden data of {self._role} calls {case.call}({', '.join(arguments)}), which the family {self._model.family} does not offer", AGAIN
+                )
+            made.append((case, arguments, self._expected(index, case)))
+        return made
+
+    def _lacks(self, what: str) -> MmedgeError:
+        return MmedgeError(f"the golden data of {self._role} in {self._bundle.path} lacks {what}", AGAIN)
 
     def _below(self, prefix: str) -> dict[str, Array]:
         return {key.removeprefix(prefix): value for key, value in self._arrays.items() if key.startswith(prefix)}
@@ -43,6 +63,8 @@ class Golden:
     def _expected(self, index: int, case: Case) -> Any:
         if not case.arrays:
             return case.expected
+        if missing := [key for key in case.arrays if f"case/{index}/{key}" not in self._arrays]:
+            raise self._lacks(f"case/{index}/{missing[0]}")
         arrays = {key: self._arrays[f"case/{index}/{key}"] for key in case.arrays}
         return arrays[""] if case.arrays == ("",) else arrays
 
@@ -51,5 +73,15 @@ class Golden:
             return [self._argument(item) for item in value]
         if not (isinstance(value, str) and value.startswith("@")):
             return value
+        if value[1:] not in self._bundle.manifest.media:
+            raise self._lacks(f"the medium {value}")
         medium = self._bundle.manifest.media[value[1:]]
         return self._bundle.file(medium) if isinstance(medium, File) else medium
+
+
+def _takes(method: Any, arguments: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(method).bind(None, **arguments)  # None: self
+    except TypeError:
+        return False
+    return True

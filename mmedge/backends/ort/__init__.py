@@ -43,7 +43,7 @@ def probe() -> Facts:
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
     """fp32; and int8 where the graph has a matrix large enough to be worth it. Making that needs the package onnx: a device may lack it."""
     wanted = target.precisions.get("ort", ("fp32",))
-    made = [Candidate(graph, precision) for precision in wanted if precision != "int8"]
+    made = [Candidate(graph, "fp32")] if "fp32" in wanted else []
     if "int8" in wanted and have("onnx") and int8.has_large_matrix(graph.path):
         made.append(Candidate(graph, "int8", note="weights of the output matrix"))
     return made

@@ -5,7 +5,7 @@ It is a real, if tiny, image-text model: ``image_encoder`` averages a picture to
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 ARCHITECTURES: tuple[str, ...] = ()
 PREFER: dict[str, tuple[str, ...]] = {}
@@ -25,14 +25,14 @@ COLOURS = {
 class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = 8
+    size: int = Field(default=8, ge=1, le=1024)
     """Pictures are scaled to ``size`` x ``size`` pixels."""
 
 
 class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int
+    size: int = Field(ge=1, le=1024)
 
 
 def graphs(config: Config) -> tuple[str, ...]:
