@@ -68,7 +68,7 @@ def writing() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise no_space() from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
             raise MmedgeError(f"the cache {root()} cannot be written: {error.strerror}", "set MMEDGE_CACHE to a folder of yours") from error
         raise
 

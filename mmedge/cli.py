@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 
     from mmedge.target import Target
 
+MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
+"""What the operating system refuses for reasons that are no bug: where no closer error was made of it, it is told as it is."""
+
 app = typer.Typer(
     help="A trained multimodal model, on a small computer with a camera and a microphone.",
     epilog="Start with: mmedge demo",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -197,7 +201,7 @@ def inspect(
 def _target(what: str | None) -> Target:
     from mmedge.target import Target
 
-    return Target.load(what) if what else Target.detected()
+    return Target.load(what) if what is not None else Target.detected()
 
 
 def _targets(whats: list[str] | None) -> list[Target]:
@@ -220,18 +224,32 @@ def _progress(line: str) -> None:
 def main() -> NoReturn:
     """The program: every way out has its exit status and, for the user's errors, its two lines."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped build cleans up like an interrupted one
+    for name in ("stdout", "stderr"):  # None where the shell closed it; then print() would write errors to stdout
+        setattr(sys, name, getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 (to the end of the process)
     try:
-        status = app(prog_name="mmedge", standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], prog_name="mmedge", standalone_mode=False)
         if status == INTERRUPTED:  # Typer has taken the KeyboardInterrupt for itself
             raise KeyboardInterrupt
+        sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest
         sys.exit(status if isinstance(status, int) else DONE)
     except MmedgeError as error:
         _fail(error.what, error.fix, error.status)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", "run it again: what was complete is kept", INTERRUPTED)
+    except MemoryError as error:
+        _fail(f"not enough memory: {error}", "close other programs; a damaged or hostile file may also ask for too much: mmedge inspect", USER)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to say to it
-        sys.exit(DONE)
+        _reader_left()
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # Typer's own way out of it has status 1
+            _reader_left()
+        raise
+    except OSError as error:
+        if error.errno not in MACHINE:
+            traceback.print_exc()
+            sys.exit(BUG)
+        said = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+        _fail(said, "free some space there, or choose another disk" if error.errno == errno.ENOSPC else "see to that path, or name another", USER)
     except Exception as error:
         # Typer's usage errors: their base class is click's, or Typer's own copy of click, depending on Typer's version.
         if not hasattr(error, "format_message"):
@@ -241,10 +259,17 @@ def main() -> NoReturn:
         _fail(error.format_message().rstrip("."), f"see {context.command_path if context else 'mmedge'} --help", USER)
 
 
+def _reader_left() -> NoReturn:
+    """Nothing more to say to it, not even by the interpreter's own flush at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(DONE)
+
+
 def _fail(what: str, fix: str, status: int) -> NoReturn:
     if "--json" in sys.argv:
-        from mmedge.documents import Failure, dump_json
+        from mmedge.documents import Failure
 
-        sys.stdout.write(dump_json(Failure(status=status, error=what, fix=fix)))
+        with contextlib.suppress(OSError):  # stdout may be what failed
+            print(Failure(status=status, error=what, fix=fix).model_dump_json(by_alias=True), flush=True)  # one line, as those of run
     print(f"error: {what}\nfix: {fix}", file=sys.stderr)
     sys.exit(status)

@@ -32,7 +32,7 @@ def fetch(source: str, *, sha256: str | None, offline: bool = False, trace: Trac
 
     Args:
         source: one of the forms above.
-        sha256: what its content must have (a folder: its tree hash). None accepts what comes, and tells its hash to ``trace``.
+        sha256: what its content must have (a folder: its tree hash). None accepts what comes; the hash of a download is told to ``trace``.
         offline: use the cache (and files of this machine) only.
         trace: takes lines of progress.
 
@@ -104,7 +104,8 @@ def _cached(origin: Origin, sha256: str) -> Path | None:
 def _from(origin: Origin, sha256: str | None, offline: bool, trace: Trace | None) -> Path:
     if origin.scheme == "file":
         path = _local(origin)
-        origin.verify(cache.sha256_of(path) if path.is_file() else cache.tree_sha256(cache.index_of(path)), sha256)
+        if sha256 is not None:
+            origin.verify(cache.sha256_of(path) if path.is_file() else cache.tree_sha256(cache.index_of(path)), sha256)
         return path
     if origin.scheme == "pip":
 

@@ -32,6 +32,8 @@ def need(module: str, *, extra: str) -> ModuleType:
             raise MmedgeError(f"{module} is installed but fails to import: {error}", f'pip install --force-reinstall "mmedge[{extra}]"') from error
         raise NotInstalled(f"{top} is not installed", f'pip install "mmedge[{extra}]"') from error
     except (ImportError, OSError) as error:
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):  # a native module was interrupted while it started
+            raise KeyboardInterrupt from error
         raise MmedgeError(f"{module} is installed but fails to import: {error}", f'pip install --force-reinstall "mmedge[{extra}]"') from error
 
 

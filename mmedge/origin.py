@@ -76,6 +76,8 @@ def parse(text: str) -> Origin:
     elif scheme == "pip" and not re.fullmatch(r"[A-Za-z0-9][\w.-]*==[0-9][\w.!+]*", name):
         raise MmedgeError(f"{text!r} names no package with a version", f"write pip:{re.split('[=@]', name)[0] or 'package'}==VERSION")
     elif scheme == "file":
+        if not name:
+            raise MmedgeError(f"{text!r} names no path", "write file:path")
         name = str(Path(name.removeprefix("//")).expanduser().absolute())
     if member and not stays_inside(member):
         raise MmedgeError(f"{text!r} names a member outside of its source", "name a file below it, with forward slashes")
