@@ -26,12 +26,15 @@ def recipe_for(what: str | None, *, offline: bool, trace: Trace) -> Recipe:
         return Recipe.load("assistant-mini")
     if re.match(r"^(hf|pip|file):", what):
         return _single(hub.fetch(what, sha256=None, offline=offline, trace=trace), what)
-    if Path(what).is_dir():
+    if what and Path(what).is_dir():
         return _single(Path(what).resolve(), f"file:{what}")
     if what.endswith(".toml") or what in catalog.names("recipes"):
         return Recipe.load(what)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", what):
-        raise MmedgeError(f"{what} is neither a folder here nor a recipe", f"if it is a model on the Hugging Face hub: mmedge export hf:{what}")
+    if Path(what).is_file():
+        raise MmedgeError(f"{what} is a file, but no recipe", "name a recipe (.toml), or the folder of a checkpoint")
+    if named := re.fullmatch(r"(https://huggingface\.co/)?(\w[\w.-]*/[\w.-]+)(@[\w.-]+)?/?", what):
+        hub_form = f"hf:{named[2]}{named[3] or '@main'}"
+        raise MmedgeError(f"{what} is neither a folder here nor a recipe", f"if it is a model on the Hugging Face hub: mmedge export {hub_form}")
     return Recipe.load(what)
 
 
@@ -53,8 +56,13 @@ def _single(folder: Path, source: str) -> Recipe:
 
 def _family_of(folder: Path) -> str:
     """By the architecture that ``config.json`` names, or by a family that knows the folder's form."""
+    if folder.is_file():
+        raise MmedgeError(f"{folder} is a file", "name the folder that holds the checkpoint, or a recipe")
+    if (folder / "manifest.json").is_file() and not (folder / "config.json").exists():
+        raise MmedgeError(f"{folder} is a bundle already", f"for another target: mmedge compile {folder} --target TARGET")
     config = _config(folder)
-    architectures = tuple(config.get("architectures") or ())
+    named = config.get("architectures")
+    architectures = tuple(str(name) for name in named) if isinstance(named, list) else ()
     taken: dict[str, str] = {}
     for name in family_names():
         family = load_family(name)
@@ -63,7 +71,8 @@ def _family_of(folder: Path) -> str:
         taken.update(dict.fromkeys(family.ARCHITECTURES, name))
     supported = ", ".join(f"{architecture} ({family})" for architecture, family in sorted(taken.items()))
     if not architectures:
-        raise MmedgeError(f"{folder} is no checkpoint that mmedge knows: its config.json names no architecture", f"supported: {supported}")
+        why = "its config.json names no architecture" if (folder / "config.json").is_file() else "it holds no config.json"
+        raise MmedgeError(f"{folder} is no checkpoint that mmedge knows: {why}", f"supported: {supported}")
     raise MmedgeError(f"no model family takes {architectures[0]}", f"supported: {supported}")
 
 

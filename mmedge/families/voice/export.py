@@ -11,7 +11,7 @@ import numpy as np
 
 from mmedge.errors import MmedgeError
 from mmedge.families.voice import Config, Options
-from mmedge.families.voice.session import Samples, feeds_for, ids_of
+from mmedge.families.voice.session import BEGIN, END, PAD, Samples, feeds_for, ids_of
 from mmedge.family import Case, Exported, Media, OnnxGraph
 from mmedge.need import have, need
 from mmedge.tensors import Array
@@ -36,6 +36,8 @@ def export(folder: Path, options: Options, media: Media) -> Exported:
     if not model.is_file():
         raise MmedgeError(f"{folder} holds {found[0].name} without {model.name}", "a Piper voice is both files")
     config = _config(found[0])
+    if missing := {BEGIN, PAD, END} - set(config.phoneme_ids):
+        raise MmedgeError(f"{found[0]} gives no number to {min(missing)!r}", "get an undamaged copy of both files")
     ids = ids_of(PHONEMES, config.phoneme_ids)
     feeds = feeds_for(ids, config, varied=False)
     cases = [Case("verb", "synthesize", {"ids": ids, "varied": False}, _sound(model, feeds), source="onnxruntime without optimisation", atol=1e-3)]
