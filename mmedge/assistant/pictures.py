@@ -26,7 +26,7 @@ class Pictures:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
-        self._paths = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES) if path.is_dir() else [path]
+        self._paths = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and entry.is_file()) if path.is_dir() else [path]
         if not self._paths:
             raise MmedgeError(f"{path} holds no pictures", "name a folder with files such as .png or .jpg")
         self._first = load_image(self._paths[0])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedge.assistant.clock import Clock
+from mmedge.assistant.sources import SOUND_SUFFIXES
 from mmedge.documents import disk_error
 from mmedge.errors import MmedgeError
 
@@ -109,7 +110,7 @@ class WavFile:
 
 def is_wav_file(what: str) -> bool:
     """Whether ``--speaker`` names a file rather than a device."""
-    return what.lower().endswith(".wav") or "/" in what
+    return "/" in what or Path(what).suffix.lower() in SOUND_SUFFIXES
 
 
 def open_speaker(what: str, clock: Clock) -> Sink:
@@ -121,6 +122,8 @@ def open_speaker(what: str, clock: Clock) -> Sink:
     if what == "none":
         return Nowhere(clock)
     if is_wav_file(what):
+        if Path(what).suffix.lower() in SOUND_SUFFIXES - {".wav"}:
+            raise MmedgeError(f"{what} cannot be written: answers are written as WAV", "give it a name that ends in .wav")
         return WavFile(what, clock)
     from mmedge.assistant.loudspeaker import Loudspeaker
 

@@ -62,4 +62,5 @@ class Video:
             raise self._no_video(error) from error
 
     def _no_video(self, error: Exception) -> MmedgeError:
-        return MmedgeError(f"{self._path} is neither a picture nor a video that can be read: {error}", "name a picture such as .png, or a video such as .mp4")
+        why = getattr(error, "strerror", None) or "it holds no pictures"
+        return MmedgeError(f"{self._path} is neither a picture nor a video that can be read: {why}", "name a picture such as .png, or a video such as .mp4")

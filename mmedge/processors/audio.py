@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from pathlib import Path
 from typing import Union
 
@@ -45,6 +46,8 @@ def load_sound(sound: Sound) -> tuple[Samples, int]:
     else:
         name = os.fspath(sound)
         try:
+            if stat.S_ISCHR(os.stat(sound).st_mode):
+                raise MmedgeError(f"{name} is a device, which may never end", "name a sound file")
             data = Path(sound).read_bytes()
         except FileNotFoundError as error:
             raise MmedgeError(f"there is no file {name}", "name an existing sound file") from error
@@ -64,11 +67,14 @@ def _decode(data: bytes, name: str) -> tuple[Samples, int]:
         with av.open(io.BytesIO(data)) as container:
             if not container.streams.audio:
                 raise MmedgeError(f"{name} holds no sound", "name a sound file, such as a WAV, FLAC, MP3 or OGG")
+            if container.streams.audio[0].codec_context is None:
+                raise MmedgeError(f"{name} is coded in a way that FFmpeg does not know", "convert it to WAV, FLAC, MP3 or OGG")
             rate_hz = int(container.streams.audio[0].rate)
             to_float = av.AudioResampler(format="fltp")
             blocks = [block.to_ndarray().mean(axis=0) for frame in container.decode(audio=0) for block in to_float.resample(frame)]
     except (av.error.FFmpegError, IndexError) as error:
-        raise MmedgeError(f"{name} is not a sound that can be read: {error}", "name a sound file, such as a WAV, FLAC, MP3 or OGG") from error
+        why = error.strerror if isinstance(error, av.error.FFmpegError) else error
+        raise MmedgeError(f"{name} is not a sound that can be read: {why}", "name a sound file, such as a WAV, FLAC, MP3 or OGG") from error
     if not blocks:
         raise MmedgeError(f"{name} holds no sound", "name a sound file, such as a WAV, FLAC, MP3 or OGG")
     return np.concatenate(blocks).astype(np.float32, copy=False), rate_hz

@@ -61,6 +61,8 @@ def load_image(picture: Picture) -> Pixels:
         return _from_pillow(picture, "the picture")
     if isinstance(picture, (bytes, bytearray)):
         return _decode(io.BytesIO(picture), "the picture")
+    if not isinstance(picture, (str, os.PathLike)):
+        raise MmedgeError(f"a {type(picture).__name__} is not a picture", "give a path, the bytes of a file, a Pillow image, or an array")
     path = Path(picture)
     try:
         with open(path, "rb") as file:
