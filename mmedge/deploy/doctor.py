@@ -43,10 +43,11 @@ class Diagnosis(Document):
 
 def doctor() -> Diagnosis:
     """Look at everything once. Never raises for what is missing: that is a finding."""
+    target = Target.detected()
     findings = [
-        *(_backend(name) for name in backend_names()),
-        _package("torch", "build", "exports models"),
-        _package("transformers", "build", "reads checkpoints"),
+        *(_backend(name, target) for name in dict.fromkeys((*target.backends, *backend_names()))),
+        _package("torch", "build", "exports models (bundles may be made on another machine)"),
+        _package("transformers", "build", "reads checkpoints (bundles may be made on another machine)"),
         _package("piper", "assistant", "phonemes for the voice"),
         _device("microphone", partial(_sound_device, "input")),
         _device("loudspeaker", partial(_sound_device, "output")),
@@ -54,7 +55,7 @@ def doctor() -> Diagnosis:
         _space(),
         *(_target(name) for name in catalog.names("targets")),
     ]
-    return Diagnosis(machine=machine(), target=Target.detected().name, findings=tuple(findings))
+    return Diagnosis(machine=machine(), target=target.name, findings=tuple(findings))
 
 
 def table(made: Diagnosis) -> str:
@@ -68,13 +69,22 @@ def table(made: Diagnosis) -> str:
     return "\n".join(lines)
 
 
-def _backend(name: str) -> Finding:
+def _backend(name: str, target: Target) -> Finding:
+    if name not in backend_names():
+        others = [other for other in target.backends if other in backend_names()]
+        return Finding(
+            state="missing",
+            name=f"backend {name}",
+            found=f"this version of mmedge has none, though {target.name} prefers it",
+            fix=f"nothing to install yet: compile places the graphs on {', '.join(others)}" if others else "use another target: mmedge targets",
+        )
     try:
         facts = load_backend(name).probe()
     except MmedgeError as error:
         return Finding(state="warning", name=f"backend {name}", found=error.what, fix=error.fix)
     if not facts.available:
-        return Finding(state="missing", name=f"backend {name}", found=facts.reason, fix=facts.fix)
+        spare = "" if name in target.backends else f"; {target.name} does not use it"
+        return Finding(state="missing", name=f"backend {name}", found=facts.reason + spare, fix=facts.fix)
     return Finding(state="ok", name=f"backend {name}", found=f"{facts.version} ({facts.reason}{'; ' if facts.features else ''}{', '.join(facts.features)})")
 
 
