@@ -20,7 +20,7 @@ from mmedge.assistant.sinks import WavFile
 from mmedge.assistant.sound_file import SoundFile
 from mmedge.assistant.sources import Frame
 from mmedge.build.export import export
-from mmedge.bundle import MANIFEST, Bundle
+from mmedge.bundle import Bundle
 from mmedge.documents import disk_error, dump_json
 from mmedge.errors import MmedgeError
 from mmedge.processors.image import load_image
@@ -85,7 +85,7 @@ def demo(out: Path, target: Target, *, offline: bool, report: Callable[[str], No
     except OSError as error:
         raise disk_error(out, error) from error
     path = out / f"{recipe.name}.bundle"
-    bundle = Bundle.open(path) if _is_ready(path, recipe, target) else export(recipe, path, [target], offline=offline, report=report)
+    bundle = _ready(path, recipe, target) or export(recipe, path, [target], offline=offline, report=report)
     pictures = hub.gather({name: (file.sources, file.sha256) for name, file in recipe.media.items()}, offline=offline, trace=report)
     script = _write_script(bundle, recipe, target, pictures, out / "questions.wav")
     turns = _play(bundle, script, target, out, show)
@@ -95,15 +95,18 @@ def demo(out: Path, target: Target, *, offline: bool, report: Callable[[str], No
     return made
 
 
-def _is_ready(path: Path, recipe: Recipe, target: Target) -> bool:
-    """Whether the bundle of an earlier demo is of this very recipe, and compiled for this target."""
-    if not (path / MANIFEST).exists():
-        return False
+def _ready(path: Path, recipe: Recipe, target: Target) -> Bundle | None:
+    """The bundle of an earlier demo, if it is of this very recipe, compiled for this target, and whole."""
+    wanted = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     try:
-        manifest = Bundle.open(path).manifest
+        bundle = Bundle.open(path)
+        if target.name not in bundle.manifest.engines or bundle.manifest.provenance.get("recipe") != wanted:
+            return None
+        for entry in bundle.manifest.files():
+            bundle.file(entry)
     except MmedgeError:
-        return False  # made by another version, or damaged: it is built again
-    return target.name in manifest.engines and manifest.provenance.get("recipe") == recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return None  # there is none, it was made by another version, or it is damaged: it is built
+    return bundle
 
 
 def _write_script(bundle: Bundle, recipe: Recipe, target: Target, pictures: Path, path: Path) -> Script:

@@ -20,14 +20,14 @@ AT_S = (1.5, 6.0)
 
 @pytest.fixture(scope="module")
 def silero():
-    from mmedge.backends.ort import OrtRunner
+    from mmedge.backends.ort import Options, OrtRunner
     from mmedge.families.vad import Config
     from mmedge.families.vad.session import Session
 
     path = hub.fetch(
         "pip:silero-vad==6.2.3#silero_vad/data/silero_vad_openvino_16k.onnx", sha256="7776b81ad1b0350c15d7f1555943b9232eb53e9ca5d989c6d0cea9ebc8664d87"
     )
-    return Session({"vad": OrtRunner(path, {})}, {}, Config())
+    return Session({"vad": OrtRunner(path, Options())}, {}, Config())
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from mmedge.backends.ort import int8
+from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
 from mmedge.runner import Candidate, Engine, Facts, Graph
@@ -33,6 +36,15 @@ NUMPY_NAMES = {
 }
 
 
+class Options(Document):
+    """What a target may set."""
+
+    providers: tuple[str, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
+    """In order of preference; those that this build of the runtime lacks are passed over."""
+    threads: int = Field(default=0, ge=0)
+    """0 lets the runtime choose."""
+
+
 def probe() -> Facts:
     if not have("onnxruntime"):
         return Facts(False, reason="onnxruntime is not installed", fix="pip install onnxruntime")
@@ -42,6 +54,7 @@ def probe() -> Facts:
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
     """fp32; and int8 where the graph has a matrix large enough to be worth it. Making that needs the package onnx: a device may lack it."""
+    _options(target)  # what is wrong in a target is no property of a candidate
     wanted = target.precisions.get("ort", ("fp32",))
     made = [Candidate(graph, "fp32")] if "fp32" in wanted else []
     if "int8" in wanted and have("onnx") and int8.has_large_matrix(graph.path):
@@ -59,26 +72,29 @@ def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
 
 
 def open(engine: Engine, target: Target) -> OrtRunner:
-    return OrtRunner(engine.path or engine.candidate.graph.path, target.options.get("ort", {}))
+    return OrtRunner(engine.path or engine.candidate.graph.path, _options(target))
+
+
+def _options(target: Target) -> Options:
+    return validate(target.options.get("ort", {}), Options, f"target {target.name}: options.ort")
 
 
 class OrtRunner:
-    """One onnxruntime session. Options: ``providers`` (list of names), ``threads`` (0 lets the runtime choose)."""
+    """One onnxruntime session."""
 
     reuses_outputs = False
 
-    def __init__(self, path: Path, options: dict[str, Any]) -> None:
+    def __init__(self, path: Path, options: Options) -> None:
         ort = need("onnxruntime", extra="build")
-        wanted = options.get("providers", ["CPUExecutionProvider"])
-        providers = [name for name in wanted if name in ort.get_available_providers()]
+        providers = [name for name in options.providers if name in ort.get_available_providers()]
         if not providers:
             raise MmedgeError(
-                f"onnxruntime here has none of the providers {', '.join(wanted)}",
+                f"onnxruntime here has none of the providers {', '.join(options.providers)}",
                 f"it has {', '.join(ort.get_available_providers())}: change the target's options.ort.providers",
             )
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
-        settings.intra_op_num_threads = 1 if path.stat().st_size < ONE_THREAD_BYTES else options.get("threads", 0)
+        settings.intra_op_num_threads = 1 if path.stat().st_size < ONE_THREAD_BYTES else options.threads
         settings.inter_op_num_threads = 1
         # Spinning threads keep a core busy after each run and take it from whatever runs next in the process: OpenVINO then needs twice its time.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -65,9 +65,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def session(folder: Path) -> Session:
-    from mmedge.backends.ort import OrtRunner
+    from mmedge.backends import ort
 
-    return Session({"vad": OrtRunner(folder / VAD[0], {})}, {}, Config())
+    return Session({"vad": ort.OrtRunner(folder / VAD[0], ort.Options())}, {}, Config())
 
 
 @pytest.mark.full

@@ -107,9 +107,9 @@ def exported(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def session(exported: Any) -> Session:
-    from mmedge.backends.ort import OrtRunner
+    from mmedge.backends import ort
 
-    return Session({"voice": OrtRunner(exported.graphs["voice"].model, {"threads": 1})}, {}, exported.config)
+    return Session({"voice": ort.OrtRunner(exported.graphs["voice"].model, ort.Options(threads=1))}, {}, exported.config)
 
 
 @pytest.fixture(scope="module")
