@@ -70,7 +70,7 @@ def test_without_json_turns_are_plain_lines_on_stdout(stage, play):
 
 
 def test_a_bundle_without_ears_is_no_assistant(play):
-    with pytest.raises(MmedgeError, match="a.bundle is no assistant: it has no model 'ears'"):
+    with pytest.raises(MmedgeError, match="is no assistant: it has no model 'ears'"):
         play("default", roles=("vad", "eyes"))
 
 
