@@ -28,11 +28,13 @@ def weights() -> Path:
 
 
 def bundle(target: Target) -> Path:
-    """A bundle of the ears for ``target``, made anew when the family's code or the recipe changes."""
+    """A bundle of the ears for ``target``, made anew when the recipe, the target, or the code that made it changes."""
     recipe = Recipe.load("assistant-mini")
     recipe = recipe.model_copy(update={"name": "ears", "models": {"ears": recipe.models["ears"]}, "media": {}, "demo": ()})
-    family = Path(sys.modules["mmedge"].__file__ or "").parent / "families" / "speech"
-    content = b"".join(path.read_bytes() for path in sorted(family.glob("*.py"))) + recipe.model_dump_json().encode()
+    package = Path(sys.modules["mmedge"].__file__ or "").parent
+    parts = ("families/speech", "backends", "optimize", "deploy", "processors")
+    code = b"".join(path.read_bytes() for part in parts for path in sorted((package / part).rglob("*.py")))
+    content = code + recipe.model_dump_json().encode() + target.model_dump_json().encode()
     path = environment.folder() / "bundles" / f"ears-{hashlib.sha256(content).hexdigest()[:12]}.bundle"
     if not (path / "manifest.json").is_file():
         export(recipe, path, [target], report=_tell)
