@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -92,9 +93,18 @@ class Bundle:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty folder for the writer, on the disk that has room for the bundle. A killed writer's is removed by the next one."""
-        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.path) as path:
-            yield Path(path)
+        """An empty folder for the writer, on the disk that has room for the bundle. A killed writer's is removed by the next one.
+
+        Raises:
+            MmedgeError: no space left in it.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.path) as path:
+                yield Path(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise disk_error(self.path, error) from error
 
     def file(self, entry: File) -> Path:
         """The path of a file, once its size and sha256 are what the manifest says.

@@ -239,6 +239,20 @@ def test_a_full_disk_leaves_the_bundle_as_it_was(refused, toy_bundle, monkeypatc
     assert state(toy_bundle) == before
 
 
+def test_no_room_for_a_graph_on_its_way_into_the_bundle(refused, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert "no space left to write new.bundle" in refused("export", "toy", "-t", "cpu", "-o", "new.bundle")[0]
+
+
+def test_an_answer_that_is_no_number_fails_its_gate(refused, toy_bundle, monkeypatch):
+    monkeypatch.setattr("mmedge.families.toy.session.Session.embed_image", lambda self, image: np.full(3, np.nan, np.float32))
+    assert "first verb eyes.embed_image" in refused("check", toy_bundle, "-t", "cpu", status=3)[0]
+    assert [gate.passed for gate in Bundle.open(toy_bundle).manifest.gates["check cpu"]] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

@@ -61,17 +61,17 @@ def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
         elif target.backends == ("null",):
             gates.append(Gate(name=role, passed=True, note="not run: null computes nothing"))
         else:
-            gates += _graphs(bundle, role, target)
-            gates += _cases(bundle, role, target)
+            golden = Golden(bundle, role)
+            gates += _graphs(bundle, role, target, golden)
+            gates += _cases(bundle, role, target, golden)
     for gate in gates:
         report(f"{gate.word():4} {gate.name}: {gate.value if gate.value is not None else gate.note}")
     made = bundle.manifest
     return made.model_copy(update={"gates": {**made.gates, f"check {target.name}": tuple(gates)}})
 
 
-def _graphs(bundle: Bundle, role: str, target: Target) -> list[Gate]:
+def _graphs(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Gate]:
     gates = []
-    golden = Golden(bundle, role)
     for name in bundle.manifest.models[role].graphs:
         placed = bundle.placement(role, name, target)
         feeds, reference = golden.graph(name)
@@ -89,11 +89,11 @@ def _graphs(bundle: Bundle, role: str, target: Target) -> list[Gate]:
     return gates
 
 
-def _cases(bundle: Bundle, role: str, target: Target) -> list[Gate]:
+def _cases(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Gate]:
     gates = []
     exact = all(placed.precision == "fp32" for key, placed in bundle.manifest.engines[target.name].items() if key.startswith(f"{role}/"))
     with bundle.session(role, target) as session:
-        for index, (case, arguments, expected) in enumerate(Golden(bundle, role).cases()):
+        for index, (case, arguments, expected) in enumerate(golden.cases()):
             name = f"{case.level} {role}.{case.call} #{index}"
             try:
                 result = getattr(session, case.call)(**arguments)
@@ -115,9 +115,11 @@ def _judge(name: str, result: Any, expected: Any, atol: float) -> Gate:
 
 
 def _distance(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    """The largest absolute difference; infinite where shapes differ or a value is not finite."""
     if got.shape != expected.shape:
         return float("inf")
-    return float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0))
+    largest = float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max(initial=0.0))
+    return largest if np.isfinite(largest) else float("inf")
 
 
 def _equal(result: Any, expected: Any, atol: float) -> bool:

@@ -86,18 +86,10 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
     if target.backends == ("null",):
         return Placement(state="ready", backend="null", precision="fp32", reason="computes nothing")
     with bundle.scratch() as scratch:
-        winner, trials = choose(wanted, candidates, *golden.graph(name), target, scratch)
+        winner, trials = choose(candidates, *golden.graph(name), target, scratch)
         file = bundle.add(role, winner[1].path.name, winner[1].path) if winner and winner[1].path else None
     if winner is None:
-        failed = "; ".join(
-            f"{trial.backend} {trial.precision}: {trial.note if trial.drift is None else f'{trial.drift:.3g} times the bound'}" for trial in trials
-        )
-        if all(trial.drift is None for trial in trials):
-            raise MmedgeError(f"{role}/{name} can be opened by no backend of {target.name}: {failed}", "see to that, or choose another target: mmedge targets")
-        raise GateFailed(
-            f"{role}/{name} holds its golden bound on no backend of {target.name}: {failed}",
-            "export the bundle again on a healthy machine; if it repeats, report it",
-        )
+        raise _nowhere(f"{role}/{name}", target, trials)
     backend, engine = winner
     key = {"version": runner.load_backend(backend).probe().version or "", "machine": platform.machine()}
     return Placement(
@@ -108,6 +100,16 @@ def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tupl
         reason=_reason((backend, engine.candidate.precision), wanted, target, trials, refusals),
         key=key,
         trials=(*trials, *refusals),
+    )
+
+
+def _nowhere(graph: str, target: Target, trials: tuple[Trial, ...]) -> MmedgeError:
+    """The error of a graph without a place: a gate has failed only where something was computed."""
+    failed = "; ".join(f"{trial.backend} {trial.precision}: {trial.note if trial.drift is None else f'{trial.drift:.3g} times the bound'}" for trial in trials)
+    if all(trial.drift is None for trial in trials):
+        return MmedgeError(f"{graph} can be opened by no backend of {target.name}: {failed}", "see to that, or choose another target: mmedge targets")
+    return GateFailed(
+        f"{graph} holds its golden bound on no backend of {target.name}: {failed}", "export the bundle again on a healthy machine; if it repeats, report it"
     )
 
 

@@ -33,13 +33,12 @@ class Contender:
 
 
 def choose(
-    backends: tuple[str, ...], candidates: list[tuple[str, Candidate]], feeds: Feeds, reference: Feeds, target: Target, out: Path
+    candidates: list[tuple[str, Candidate]], feeds: Feeds, reference: Feeds, target: Target, out: Path
 ) -> tuple[tuple[str, Engine] | None, tuple[Trial, ...]]:
     """Pick the fastest candidate among those within the golden bound.
 
     Args:
-        backends: in order of preference; candidates come in this order.
-        candidates: (backend, candidate).
+        candidates: (backend, candidate), in order of preference.
         feeds, reference: golden inputs and outputs of the graph.
         out: where a backend may put what it compiles.
 

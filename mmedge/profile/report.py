@@ -11,7 +11,6 @@ from pydantic import Field
 
 from mmedge.bundle import Bundle
 from mmedge.documents import Document
-from mmedge.errors import MmedgeError
 from mmedge.evaluate.golden import Golden
 from mmedge.need import NotInstalled
 from mmedge.profile.machine import Machine, describe, machine
@@ -53,24 +52,23 @@ def profile(path: Path, target: Target, report: Callable[[str], None]) -> Report
     rows: list[Row] = []
     not_run: list[str] = []
     for role, model in bundle.manifest.models.items():
+        golden = Golden(bundle, role)
         for name in model.graphs:
             placed = bundle.placement(role, name, target)
-            feeds, _ = Golden(bundle, role).graph(name)
+            feeds, _ = golden.graph(name)
             with bundle.runner(role, name, target) as runner:
                 report(f"{role}/{name}")
                 rows.append(
                     Row(level="graph", name=f"{role}/{name}", where=f"{placed.backend} {placed.precision}", latency=measure(partial(runner.run, feeds)))
                 )
         if target.backends != ("null",):  # zeros are not what a decode loop ends on
-            _verbs(bundle, role, target, report, rows, not_run)
-    if not rows:
-        raise MmedgeError(f"{path} holds nothing to measure", "export it again")
+            _verbs(bundle, role, target, golden, report, rows, not_run)
     return Report(bundle=bundle.manifest.name, target=target.name, machine=machine(), rows=tuple(rows), not_run=tuple(not_run))
 
 
-def _verbs(bundle: Bundle, role: str, target: Target, report: Callable[[str], None], rows: list[Row], not_run: list[str]) -> None:
+def _verbs(bundle: Bundle, role: str, target: Target, golden: Golden, report: Callable[[str], None], rows: list[Row], not_run: list[str]) -> None:
     with bundle.session(role, target) as session:
-        for case, arguments, _ in Golden(bundle, role).cases():
+        for case, arguments, _ in golden.cases():
             if case.level != "verb":
                 continue
             name = f"{role}.{case.call}"

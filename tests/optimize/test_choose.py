@@ -50,7 +50,7 @@ def pick(monkeypatch, tmp_path):
 
     def pick(*candidates):
         made = [("fake", Candidate(graph, precision, options)) for precision, options in candidates]
-        winner, trials = module.choose(("fake",), made, {}, REFERENCE, TARGET, tmp_path)
+        winner, trials = module.choose(made, {}, REFERENCE, TARGET, tmp_path)
         return winner and (winner[1].candidate.precision, winner[1].candidate.options), trials
 
     return pick
