@@ -119,7 +119,7 @@ def _write_script(bundle: Bundle, recipe: Recipe, target: Target, pictures: Path
         for scene in recipe.demo:
             shown.append((sum(map(len, pieces)) / rate_hz - LEAD_S, pictures / scene.picture))
             for question in scene.questions:
-                samples, _ = voice.speak(question)
+                samples, _ = voice.speak(question, varied=False)  # the same words must sound the same in every demo
                 pieces.append(samples)
                 ends_s.append(sum(map(len, pieces)) / rate_hz)
                 pieces.append(np.zeros(round(PAUSE_S * rate_hz), np.float32))
