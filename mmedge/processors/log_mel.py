@@ -16,8 +16,8 @@ N_FFT = 400
 HOP = 160
 FRAMES_PER_S = RATE_HZ // HOP
 BLOCK = 16
-"""Frames per product. OpenBLAS multiplies larger ones with all cores, and its threads then spin for a tenth of a second: the encoder, which runs next, took 96 ms
-instead of 56 on two cores."""
+"""Frames per product. OpenBLAS multiplies larger ones with all cores, and its threads then spin for a tenth of a second: the encoder, which
+runs next, took 96 ms instead of 56 on two cores."""
 
 _LINEAR_HZ = 200 / 3
 _BREAK_HZ = 1000.0
