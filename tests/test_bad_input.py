@@ -340,7 +340,7 @@ def test_an_error_beside_json_is_one_line(mmedge):
     ("error", "what"),
     [
         (MemoryError("Unable to allocate 3 EiB"), "not enough memory: Unable to allocate 3 EiB"),
-        (OSError(errno.EACCES, "Permission denied", "/root/x"), "Permission denied: /root/x"),
+        (OSError(errno.EACCES, "Permission denied", "/locked/x"), "Permission denied: /locked/x"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
     ],
 )
