@@ -10,7 +10,7 @@
     PREFER: dict[str, tuple[str, ...]]  graph -> backends that it should run on wherever they exist
     CALLS: tuple[str, ...]              session methods that golden cases may call
 
-``export.py`` (torch allowed): ``export(folder: Path, options: Options, media: Media) -> Exported``
+``export.py`` (torch allowed): ``export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported``
 ``session.py`` (torch never): ``class Session`` with ``__init__(self, runners, assets, config)``
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -33,6 +33,20 @@ Media = Mapping[str, Any]
 """Golden inputs by name: pictures and sounds as paths, texts as strings."""
 
 
+Scatter = Literal["ScatterND", "TensorScatter"]
+"""The operator that writes into a key/value cache of fixed length. TensorScatter exists from opset 24 on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """What the user has agreed to on the command line."""
+
+    code: bool = False
+    """Run code that comes with a model, or the user's own module."""
+    weights: bool = False
+    """Accept weights that do not match the architecture: what is missing is made up, what is extra is left out."""
+
+
 @dataclass(frozen=True)
 class TorchGraph:
     """A module to trace. ``inputs`` are in the order of ``forward``; both examples are real (golden) inputs."""
@@ -45,6 +59,8 @@ class TorchGraph:
     """input -> axis -> dimension name. Equal names are equal sizes."""
     other: dict[str, Any] | None = None
     """A second example of other sizes, required when ``dynamic`` is not empty: parity must hold there too."""
+    fixed: Callable[[Scatter], TorchGraph] | None = None
+    """For a decoder whose cache grows: the same with a cache of fixed length, for the targets that ask for it."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,39 @@ class Runner(Protocol):
         """Execute once. Raises MmedgeError when the feeds do not fit ``inputs``."""
         ...
 
+    def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
+        """Begin runs in which outputs become inputs of the next run without leaving the runtime's memory.
+
+        Args:
+            pairs: output -> the input it becomes.
+            start: the first value of every carried input, and inputs that stay the same throughout.
+        """
+        ...
+
     def __enter__(self) -> Runner: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+class Carried(Protocol):
+    """A sequence of runs, such as a decoder over its cache. One at a time per runner: beginning another ends it."""
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Execute once with the remaining inputs. Returns the outputs that are not carried."""
+        ...
+
+
+class Copied:
+    """``Carried`` through numpy: right for every runner, and slow where the cache is large."""
+
+    def __init__(self, runner: Runner, pairs: Mapping[str, str], start: Feeds) -> None:
+        self._runner, self._pairs, self._held = runner, dict(pairs), dict(start)
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        outputs = self._runner.run({**self._held, **feeds})
+        for output, becomes in self._pairs.items():
+            array = outputs.pop(output)
+            self._held[becomes] = array.copy() if self._runner.reuses_outputs else array
+        return outputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
-from mmedge.runner import Candidate, Engine, Facts, Graph
+from mmedge.runner import Candidate, Carried, Copied, Engine, Facts, Graph
 from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class OpenvinoRunner:
         # Inputs are read in place; outputs are copied, so that a decoder may feed them back while the next step writes.
         results = self._request.infer(check_feeds(self.inputs, feeds), share_inputs=True, share_outputs=False)
         return {spec.name: results[index] for index, spec in enumerate(self.outputs)}
+
+    def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
+        return Copied(self, pairs, start)
 
     def __enter__(self) -> OpenvinoRunner:
         return self

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mmedge.need import have, need
-from mmedge.runner import Candidate, Engine, Facts, Graph
+from mmedge.runner import Candidate, Carried, Copied, Engine, Facts, Graph
 from mmedge.tensors import Array, Feeds, check_feeds
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class RefRunner:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         return dict(zip((spec.name for spec in self.outputs), self._evaluator.run([spec.name for spec in self.outputs], check_feeds(self.inputs, feeds))))
+
+    def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
+        return Copied(self, pairs, start)
 
     def __enter__(self) -> RefRunner:
         return self

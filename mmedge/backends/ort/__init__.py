@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from mmedge.backends.ort import int8
 from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
-from mmedge.runner import Candidate, Engine, Facts, Graph
+from mmedge.runner import Candidate, Carried, Copied, Engine, Facts, Graph
 from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ class OrtRunner:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         return dict(zip(self._names, self._session.run(self._names, check_feeds(self.inputs, feeds))))
+
+    def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
+        return Copied(self, pairs, start)
 
     def __enter__(self) -> OrtRunner:
         return self
