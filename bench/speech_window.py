@@ -20,7 +20,7 @@ import speech_model
 import statistic
 
 from mmedge.families.speech.session import MARGIN_S, Session
-from mmedge.generate.greedy import Decoded
+from mmedge.generate.decode import Decoded
 from mmedge.processors.log_mel import RATE_HZ
 from mmedge.target import Target
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import Config
 from mmedge.families.speech.pieces import cut
-from mmedge.generate.greedy import Decoded, Step, echoes, greedy
+from mmedge.generate.decode import Decoded, Sampling, Step, decode, echoes
 from mmedge.processors.audio import Samples, Sound, load_sound
 from mmedge.processors.log_mel import RATE_HZ, LogMel
 from mmedge.processors.resample import resample
@@ -107,11 +107,11 @@ class Session:
         config = self._config
         cross = self._encoder.run({"input_features": self._mel(samples, window_s)})
         step, first = self._steps(cross)
-        decoded = greedy(
+        decoded = decode(
             step,
             config.prompt,
             stop=frozenset([config.stop]),
-            max_tokens=min(config.max_tokens - len(config.prompt), ceil(len(samples) / RATE_HZ * TOKENS_PER_S) + TOKENS_SPARE),
+            sampling=Sampling(max_tokens=min(config.max_tokens - len(config.prompt), ceil(len(samples) / RATE_HZ * TOKENS_PER_S) + TOKENS_SPARE)),
             suppress=config.suppress,
             suppress_first=config.suppress_first,
         )

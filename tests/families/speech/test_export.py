@@ -34,7 +34,7 @@ def opened(exported, folder, tmp_path):
 
 
 def test_a_random_model_says_in_onnx_what_it_says_in_transformers(folder, checkpoint, media, sounds, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmedge.generate.greedy.loops", lambda tokens: False)
+    monkeypatch.setattr("mmedge.generate.decode.loops", lambda tokens: False)
     session = opened(export(folder, Options(windows_s=(1, 2)), media), folder, tmp_path)
     for samples in sounds:
         expected = reference_tokens(checkpoint, samples, 20)

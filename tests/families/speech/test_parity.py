@@ -31,7 +31,7 @@ def heard(session, sounds):
 @pytest.fixture(autouse=True)
 def _no_guards(monkeypatch):
     """A random model stammers; what is compared here is the arithmetic."""
-    monkeypatch.setattr("mmedge.generate.greedy.loops", lambda tokens: False)
+    monkeypatch.setattr("mmedge.generate.decode.loops", lambda tokens: False)
 
 
 def test_the_reference_listens(reference):

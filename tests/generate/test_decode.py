@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmedge.generate.greedy import echoes, greedy, loops
+from mmedge.generate.decode import Sampling, decode, echoes, loops
 
 STOP = frozenset([0])
 
@@ -25,7 +25,7 @@ def scripted(tokens, vocabulary=50):
 
 def test_it_says_what_is_likeliest_until_it_stops():
     step, rows, fed = scripted([7, 3, 9, 0])
-    decoded = greedy(step, [1, 2], stop=STOP, max_tokens=10)
+    decoded = decode(step, [1, 2], stop=STOP, sampling=Sampling(max_tokens=10))
     assert decoded.tokens == (7, 3, 9) and decoded.stopped == "stop"
     assert fed == [[1, 2], [7], [3], [9]]
     logprobs = torch.from_numpy(rows.copy()).log_softmax(-1)[range(4), [7, 3, 9, 0]]
@@ -34,7 +34,7 @@ def test_it_says_what_is_likeliest_until_it_stops():
 
 def test_suppressed_tokens_are_not_said_and_have_no_probability():
     step, rows, _ = scripted([7, 7, 0])
-    decoded = greedy(step, [1], stop=STOP, max_tokens=10, suppress=[5, 6], suppress_first=[7, 0])
+    decoded = decode(step, [1], stop=STOP, sampling=Sampling(max_tokens=10), suppress=[5, 6], suppress_first=[7, 0])
     assert decoded.tokens[0] != 7 and decoded.tokens[1:] == (7,)
     masked = torch.from_numpy(rows.copy())
     masked[:, [5, 6]] = -torch.inf
@@ -45,13 +45,13 @@ def test_suppressed_tokens_are_not_said_and_have_no_probability():
 
 def test_it_ends_at_its_maximum_and_wastes_no_step():
     step, _, fed = scripted([7, 3, 9, 0])
-    decoded = greedy(step, [1], stop=STOP, max_tokens=2)
+    decoded = decode(step, [1], stop=STOP, sampling=Sampling(max_tokens=2))
     assert decoded.tokens == (7, 3) and decoded.stopped == "length" and len(fed) == 2
 
 
 def test_a_loop_is_noticed_as_it_happens():
     step, _, fed = scripted([4, *[5, 6, 7] * 30, 0])
-    decoded = greedy(step, [1], stop=STOP, max_tokens=100)
+    decoded = decode(step, [1], stop=STOP, sampling=Sampling(max_tokens=100))
     assert decoded.stopped == "loop" and len(fed) == 13
 
 

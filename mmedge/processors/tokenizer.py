@@ -1,0 +1,20 @@
+"""A checkpoint's ``tokenizer.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from mmedge.errors import MmedgeError
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Without cutting and filling, whatever the file says of them. Raises MmedgeError: missing, or no tokenizer."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises a bare Exception for everything
+        raise MmedgeError(f"{path} is no tokenizer: {error}", "export the bundle again") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
