@@ -127,8 +127,11 @@ class Bundle:
         self._verified.add(entry.path)
         return path
 
-    def add(self, role: str, name: str, content: bytes | Path) -> File:
+    def add(self, role: str, name: str, content: bytes | Path, *, move: bool = False) -> File:
         """Store a file as ``role/stem.HASH.suffix``. Not visible to anyone until ``commit``. What is there already stays as it is.
+
+        Args:
+            move: the file is the writer's own scratch and may be taken as it is.
 
         Raises:
             MmedgeError: the name would land outside the bundle, or the disk refuses.
@@ -146,7 +149,7 @@ class Bundle:
             elif isinstance(content, Path):
                 aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
                 try:
-                    shutil.copyfile(content, aside)
+                    (os.replace if move else shutil.copyfile)(content, aside)
                     with aside.open("rb+") as file:
                         os.fsync(file.fileno())
                     os.replace(aside, path)
@@ -171,7 +174,8 @@ class Bundle:
         """A graph as backends take it, its file verified."""
         entry = self.manifest.models[role].graphs[name]
         inputs, outputs = ([TensorSpec(t.name, t.dtype, t.shape) for t in side] for side in (entry.inputs, entry.outputs))
-        return runner.Graph(self.file(entry.file), entry.file.sha256, tuple(inputs), tuple(outputs))
+        weights = self.file(entry.weights) if entry.weights else None
+        return runner.Graph(self.file(entry.file), entry.file.sha256, tuple(inputs), tuple(outputs), weights)
 
     def placement(self, role: str, name: str, target: Target) -> Placement:
         """Where a graph runs. Raises MmedgeError: not compiled for that target yet, or only to be compiled on the device."""
@@ -215,7 +219,7 @@ class Bundle:
         target = Target.load(target) if isinstance(target, str) else target
         family = load_family(model.family)
         with contextlib.ExitStack() as stack:
-            runners = {name: stack.enter_context(self.runner(role, name, target)) for name in model.graphs}
+            runners = {name: stack.enter_context(self.runner(role, key, target)) for name, key in model.graphs_for(target).items()}
             assets = {name: self.file(entry) for name, entry in model.assets.items()}
             config = validate(model.config, family.Config, f"{self.path / MANIFEST}: models.{role}.config", fix=AGAIN)
             for wanted, found in ((family.graphs(config), runners), (family.assets(config), assets)):

@@ -81,6 +81,10 @@ def export(
     ] = None,
     target: TargetsOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder. [default: NAME.bundle]", show_default=False)] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run Python code that comes with the model, or the recipe's own module.")] = False,
+    any_weights: Annotated[
+        bool, typer.Option("--any-weights", help="Accept weights that do not match the architecture: make up what is missing, leave out what is extra.")
+    ] = False,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,9 +96,11 @@ def export(
     from mmedge.build.export import export
     from mmedge.build.load import recipe_for
     from mmedge.deploy.inspect import summary
+    from mmedge.family import Allow
 
     recipe = recipe_for(what, offline=offline, trace=_progress)
-    bundle = export(recipe, out or Path(f"{recipe.name}.bundle"), _targets(target), offline=offline, report=_progress)
+    allow = Allow(code=trust_code, weights=any_weights)
+    bundle = export(recipe, out or Path(f"{recipe.name}.bundle"), _targets(target), offline=offline, allow=allow, report=_progress)
     _show(bundle.manifest, as_json, summary(bundle.manifest, bundle.path))
 
 

@@ -27,14 +27,11 @@ from pydantic import BaseModel
 
 from mmedge.errors import MmedgeError
 from mmedge.runner import Runner
+from mmedge.target import Scatter
 from mmedge.tensors import Array
 
 Media = Mapping[str, Any]
 """Golden inputs by name: pictures and sounds as paths, texts as strings."""
-
-
-Scatter = Literal["ScatterND", "TensorScatter"]
-"""The operator that writes into a key/value cache of fixed length. TensorScatter exists from opset 24 on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from mmedge.documents import Document
-from mmedge.target import Precision
+from mmedge.target import Precision, Scatter, Target
 
 
 class File(Document):
@@ -38,6 +38,8 @@ class Graph(Document):
     """One ONNX graph of a model."""
 
     file: File
+    weights: File | None = None
+    """Large tensors, shared by the model's graphs; the ONNX file names it by its name in the same folder."""
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     opset: int
@@ -74,6 +76,18 @@ class Model(Document):
     cases: tuple[Case, ...]
     sources: dict[str, str] = {}
     """Where each file of the checkpoint came from."""
+
+    def graphs_for(self, target: Target) -> dict[str, str]:
+        """The graphs that a target runs: name -> key in ``graphs``. A decoder with a fixed cache is ``decoder-scatternd`` beside ``decoder``."""
+        forms = tuple(f"-{scatter.lower()}" for scatter in get_args(Scatter))
+        names = [name for name in self.graphs if not name.endswith(forms)]
+        wanted = {name: form_name(name, target.scatter) for name in names}
+        return {name: key if key in self.graphs else name for name, key in wanted.items()}
+
+
+def form_name(name: str, scatter: Scatter | None) -> str:
+    """What a graph is stored as in the form that writes its cache with ``scatter``."""
+    return f"{name}-{scatter.lower()}" if scatter else name
 
 
 class Trial(Document):
@@ -139,6 +153,6 @@ class Manifest(Document):
         """Every file the manifest names."""
         found = [file for file in self.media.values() if isinstance(file, File)]
         for model in self.models.values():
-            found += [model.golden, *model.assets.values(), *(graph.file for graph in model.graphs.values())]
+            found += [model.golden, *model.assets.values(), *(file for graph in model.graphs.values() for file in (graph.file, graph.weights) if file)]
         found += [placed.file for placements in self.engines.values() for placed in placements.values() if placed.file]
         return found

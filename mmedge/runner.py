@@ -86,6 +86,13 @@ class Graph:
     sha256: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    weights: Path | None = None
+    """The file beside it that holds its large tensors, where they are not in the ONNX file itself."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(path.stat().st_size for path in (self.path, self.weights) if path)
 
 
 @dataclass(frozen=True, slots=True)

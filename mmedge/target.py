@@ -16,6 +16,13 @@ from mmedge.need import have
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 
 
+Scatter = Literal["ScatterND", "TensorScatter"]
+"""The operator that writes into a key/value cache of fixed length."""
+
+TENSOR_SCATTER_OPSET = 24
+"""The first with TensorScatter, which a runtime may do in place; TensorRT reads it from 10.15 on."""
+
+
 class Detect(Document):
     """When this target is the machine at hand. Everything given must hold; the highest ``rank`` that holds wins."""
 
@@ -43,10 +50,19 @@ class Target(Document):
     max_opset: int
     max_ir: int
     python: str = ">=3.10"
+    cache: Literal["growing", "fixed"] = "growing"
+    """The form of a decoder's key/value cache. ``fixed``: its full length from the start, so that no shape changes between steps."""
     memory_mb: int | None = None
     build_on: Literal["anywhere", "device"] = "anywhere"
     """``device``: engines can only be built on the board itself."""
     detect: Detect | None = None
+
+    @property
+    def scatter(self) -> Scatter | None:
+        """How a cache of fixed length is written; None where caches grow."""
+        if self.cache == "growing":
+            return None
+        return "TensorScatter" if self.max_opset >= TENSOR_SCATTER_OPSET else "ScatterND"
 
     def is_here(self) -> bool:
         """Whether this machine is such a board."""

@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import mmedge
-from mmedge import manifest, runner
+from mmedge import manifest
 from mmedge.build import golden, load
-from mmedge.build.trace import read_graph, trace, versions
+from mmedge.build.graphs import write_graphs
 from mmedge.bundle import Bundle
 from mmedge.deploy.check import examine, raise_failed
 from mmedge.deploy.compile import fits, place
 from mmedge.errors import GateFailed
-from mmedge.family import Exported, TorchGraph, load_family
+from mmedge.family import Allow, Exported, load_family
 from mmedge.need import need
 from mmedge.recipe import Model, Recipe
-from mmedge.target import Target
-from mmedge.tensors import Array
+from mmedge.target import Scatter, Target
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "tokenizers")
 
 
-def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = False, report: Callable[[str], None]) -> Bundle:
+def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = False, allow: Allow = Allow(), report: Callable[[str], None]) -> Bundle:
     """Make every model of a recipe into verified ONNX graphs with golden data; compile and check them for each target; commit.
 
     Nothing of a former bundle at ``out`` changes before the last step, and nothing at all when a step fails.
@@ -37,7 +36,7 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
         GateFailed: a graph does not compute what its module computes, or the check of a target failed.
     """
     with Bundle.writing(out, create=True) as bundle, bundle.scratch() as scratch:
-        bundle.manifest = _make(bundle, recipe, scratch, offline, report)
+        bundle.manifest = _make(bundle, recipe, scratch, {target.scatter for target in targets if target.scatter}, allow, offline, report)
         for target in targets:
             fits(bundle.manifest, target)
         for target in targets:
@@ -48,14 +47,16 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
         return bundle
 
 
-def _make(bundle: Bundle, recipe: Recipe, scratch: Path, offline: bool, report: Callable[[str], None]) -> manifest.Manifest:
+def _make(
+    bundle: Bundle, recipe: Recipe, scratch: Path, scatters: set[Scatter], allow: Allow, offline: bool, report: Callable[[str], None]
+) -> manifest.Manifest:
     models: dict[str, manifest.Model] = {}
     gates: list[manifest.Gate] = []
     for role, model in recipe.models.items():
         report(f"{role}: fetching the checkpoint")
         folder = load.checkpoint(model, offline=offline, trace=report)
         report(f"{role}: exporting the {model.family} model")
-        models[role] = _export_model(bundle, role, model, folder, scratch, gates)
+        models[role] = _export_model(bundle, role, model, folder, scratch, scatters, allow, gates)
     return manifest.Manifest(
         name=recipe.name,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -66,42 +67,22 @@ def _make(bundle: Bundle, recipe: Recipe, scratch: Path, offline: bool, report: 
     )
 
 
-def _export_model(bundle: Bundle, role: str, model: Model, folder: Path, scratch: Path, gates: list[manifest.Gate]) -> manifest.Model:
+def _export_model(
+    bundle: Bundle, role: str, model: Model, folder: Path, scratch: Path, scatters: set[Scatter], allow: Allow, gates: list[manifest.Gate]
+) -> manifest.Model:
     kind = load_family(model.family)
     if kind.ARCHITECTURES:
         _hush_transformers()
     options = _options(role, model, kind)
-    exported: Exported = load_family(model.family, "export").export(folder, options, golden.media())
+    exported: Exported = load_family(model.family, "export").export(folder, options, golden.media(), allow)
     _complete(role, exported, kind)
-    entries: dict[str, manifest.Graph] = {}
-    recorded: dict[str, tuple[dict[str, Array], dict[str, Array]]] = {}
-    for name, source in exported.graphs.items():
-        path = scratch / f"{role}.{name}.onnx"
-        parity: float | None = None
-        if isinstance(source, TorchGraph):
-            graph, outputs, parity = trace(f"{role}/{name}", source, path)
-            feeds: dict[str, Array] = {key: value.numpy() for key, value in source.inputs.items()}
-            reference = f"torch {metadata.version('torch')}"
-            gates.append(
-                manifest.Gate(
-                    name=f"parity {role}/{name}",
-                    passed=True,
-                    value=round(parity, 4),
-                    bound=1.0,
-                    note="difference to the torch module, as a fraction of 1e-4 x max(1, max|ref|)",
-                )
-            )
-        else:
-            path.write_bytes(source.model if isinstance(source.model, bytes) else source.model.read_bytes())
-            graph, feeds = read_graph(path), dict(source.feeds)
-            outputs, reference = golden.reference_outputs(graph, source)
-        entries[name] = _graph_entry(bundle, role, name, graph, reference, parity)
-        recorded[name] = (feeds, outputs)
-    packed, cases = golden.pack(recorded, exported.cases)
+    written = write_graphs(bundle, role, exported.graphs, scatters, scratch)
+    gates += written.gates
+    packed, cases = golden.pack(written.recorded, exported.cases)
     return manifest.Model(
         family=model.family,
         config=exported.config.model_dump(mode="json"),
-        graphs=entries,
+        graphs=written.entries,
         assets={name: bundle.add(role, name, content) for name, content in exported.assets.items()},
         golden=bundle.add(role, "golden.npz", packed),
         cases=cases,
@@ -114,14 +95,6 @@ def _hush_transformers() -> None:
     settings = need("transformers.utils.logging", extra="build")
     settings.set_verbosity_error()
     settings.disable_progress_bar()
-
-
-def _graph_entry(bundle: Bundle, role: str, name: str, graph: runner.Graph, reference: str, parity: float | None) -> manifest.Graph:
-    opset, ir = versions(graph.path)
-    inputs, outputs = (tuple(manifest.Tensor(name=spec.name, dtype=spec.dtype, shape=spec.shape) for spec in side) for side in (graph.inputs, graph.outputs))
-    return manifest.Graph(
-        file=bundle.add(role, f"{name}.onnx", graph.path), inputs=inputs, outputs=outputs, opset=opset, ir=ir, reference=reference, parity=parity
-    )
 
 
 def _options(role: str, model: Model, kind: Any) -> Any:

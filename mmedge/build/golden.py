@@ -36,7 +36,7 @@ def store_media(bundle: Bundle) -> dict[str, manifest.File | str]:
 
 def reference_outputs(graph: runner.Graph, source: OnnxGraph) -> tuple[dict[str, Array], str]:
     """What a model that already is ONNX should give, by an evaluator that optimises nothing; and its name."""
-    if graph.path.stat().st_size <= SMALL_BYTES:
+    if graph.size_bytes <= SMALL_BYTES:
         onnx = need("onnx", extra="build")
         evaluator = need("onnx.reference", extra="build").ReferenceEvaluator(str(graph.path))
         outputs, name = evaluator.run(None, source.feeds), f"onnx {onnx.__version__} reference evaluator"

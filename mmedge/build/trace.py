@@ -6,12 +6,14 @@ import inspect
 import logging
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmedge import runner
+from mmedge.build.weights import Weights
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.drift import absolute_drift
 from mmedge.family import TorchGraph
@@ -25,8 +27,11 @@ MAX_IR = 10
 """ONNX Runtime 1.20, the oldest in use on boards, reads up to 10."""
 
 
-def trace(name: str, graph: TorchGraph, out: Path) -> tuple[runner.Graph, dict[str, Array], float]:
+def trace(name: str, graph: TorchGraph, out: Path, *, opset: int = OPSET, weights: Weights | None = None) -> tuple[runner.Graph, dict[str, Array], float]:
     """Write ``graph`` to ``out`` and hold it against the module in ONNX Runtime, at every example.
+
+    Args:
+        weights: takes the large tensors; without it they are in ``out`` itself.
 
     Returns:
         The graph; the module's outputs for the first example (golden); the largest difference as a fraction of the bound.
@@ -51,7 +56,7 @@ def trace(name: str, graph: TorchGraph, out: Path) -> tuple[runner.Graph, dict[s
                 input_names=list(graph.inputs),
                 output_names=list(graph.outputs),
                 dynamic_shapes=_dynamic_shapes(torch, graph),
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamo=True,
                 verbose=False,
             )
@@ -63,8 +68,11 @@ def trace(name: str, graph: TorchGraph, out: Path) -> tuple[runner.Graph, dict[s
     for node in program.model.graph.all_nodes():
         # The exporter leaves the whole Python stack of the machine that built it; the module's name is worth keeping.
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
-    program.save(str(out), external_data=False)
-    exported = read_graph(out)
+    if weights is not None:
+        weights.take(program.model)
+    need("onnx_ir", extra="build").save(program.model, str(out))
+    del program
+    exported = replace(read_graph(out), weights=weights.path if weights else None)
     _check_names(name, graph, exported)
     return exported, *_parity(name, module, graph, exported)
 

@@ -72,7 +72,7 @@ def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
 
 def _graphs(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Gate]:
     gates = []
-    for name in bundle.manifest.models[role].graphs:
+    for name in bundle.manifest.models[role].graphs_for(target).values():
         placed = bundle.placement(role, name, target)
         feeds, reference = golden.graph(name)
         with bundle.runner(role, name, target) as runner:

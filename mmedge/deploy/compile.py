@@ -30,7 +30,8 @@ def compile(path: Path, target: Target, report: Report) -> Bundle:
 def fits(manifest: Manifest, target: Target) -> None:
     """Raises MmedgeError: a graph is newer than what the target's runtimes read."""
     for role, model in manifest.models.items():
-        for name, graph in model.graphs.items():
+        for name, key in model.graphs_for(target).items():
+            graph = model.graphs[key]
             if graph.opset > target.max_opset or graph.ir > target.max_ir:
                 raise MmedgeError(
                     f"{role}/{name} is opset {graph.opset}, IR {graph.ir}; {target.name} takes up to opset {target.max_opset}, IR {target.max_ir}",
@@ -50,9 +51,9 @@ def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
     for role, model in made.models.items():
         preferred = getattr(load_family(model.family), "PREFER", {})
         golden = Golden(bundle, role)
-        for name in model.graphs:
-            placements[f"{role}/{name}"] = placed = _place(bundle, role, name, target, preferred.get(name, ()), golden)
-            report(f"{role}/{name}: {placed.backend} {placed.precision} ({placed.reason})")
+        for name, key in model.graphs_for(target).items():
+            placements[f"{role}/{key}"] = placed = _place(bundle, role, key, target, preferred.get(name, ()), golden)
+            report(f"{role}/{key}: {placed.backend} {placed.precision} ({placed.reason})")
     gates = {name: found for name, found in made.gates.items() if name != f"check {target.name}"}  # they were another compilation's
     return made.model_copy(update={"engines": {**made.engines, target.name: placements}, "gates": gates})
 

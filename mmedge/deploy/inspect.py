@@ -45,7 +45,8 @@ def describe(manifest: Manifest) -> str:
                 for side, tensors in (("in ", graph.inputs), ("out", graph.outputs))
                 for tensor in _few(tensors)
             ]
-        lines += [f"  {entry.path}  {entry.size_bytes / 1e6:.1f} MB" for entry in model.assets.values()]
+        files = [*{graph.weights.path: graph.weights for graph in model.graphs.values() if graph.weights}.values(), *model.assets.values()]
+        lines += [f"  {entry.path}  {entry.size_bytes / 1e6:.1f} MB" for entry in files]
     for target, placements in manifest.engines.items():
         lines += ["", f"on {target}:"]
         lines += [

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
-from mmedge.family import Scatter
+from mmedge.target import Scatter
 
 ATTENTION = "mmedge"
 """The name under which ``attend`` is known to transformers: ``model.set_attn_implementation(ATTENTION)``."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmedge.family import Scatter, TorchGraph
+from mmedge.family import TorchGraph
 from mmedge.nets.cache import causal_mask, fixed, flat, growing, names, positions
+from mmedge.target import Scatter
 
 
 class Decoder(nn.Module):

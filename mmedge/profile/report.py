@@ -53,7 +53,7 @@ def profile(path: Path, target: Target, report: Callable[[str], None]) -> Report
     not_run: list[str] = []
     for role, model in bundle.manifest.models.items():
         golden = Golden(bundle, role)
-        for name in model.graphs:
+        for name in model.graphs_for(target).values():
             placed = bundle.placement(role, name, target)
             feeds, _ = golden.graph(name)
             with bundle.runner(role, name, target) as runner:

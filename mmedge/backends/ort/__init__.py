@@ -58,7 +58,7 @@ def candidates(graph: Graph, target: Target) -> list[Candidate]:
     _options(target)  # what is wrong in a target is no property of a candidate
     wanted = target.precisions.get("ort", ("fp32",))
     made = [Candidate(graph, "fp32")] if "fp32" in wanted else []
-    if "int8" in wanted and have("onnx") and int8.has_large_matrix(graph.path):
+    if "int8" in wanted and have("onnx") and int8.has_large_matrix(graph):
         made.append(Candidate(graph, "int8", note="weights of the output matrix"))
     return made
 
@@ -73,7 +73,9 @@ def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
 
 
 def open(engine: Engine, target: Target) -> OrtRunner:
-    return OrtRunner(engine.path or engine.candidate.graph.path, _options(target))
+    path = engine.path or engine.candidate.graph.path
+    size_bytes = engine.path.stat().st_size if engine.path else engine.candidate.graph.size_bytes
+    return OrtRunner(path, _options(target), one_thread=size_bytes < ONE_THREAD_BYTES)
 
 
 def _options(target: Target) -> Options:
@@ -85,7 +87,7 @@ class OrtRunner:
 
     reuses_outputs = False
 
-    def __init__(self, path: Path, options: Options) -> None:
+    def __init__(self, path: Path, options: Options, *, one_thread: bool) -> None:
         ort = need("onnxruntime", extra="build")
         providers = [name for name in options.providers if name in ort.get_available_providers()]
         if not providers:
@@ -95,7 +97,7 @@ class OrtRunner:
             )
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
-        settings.intra_op_num_threads = 1 if path.stat().st_size < ONE_THREAD_BYTES else options.threads
+        settings.intra_op_num_threads = 1 if one_thread else options.threads
         settings.inter_op_num_threads = 1
         # Spinning threads keep a core busy after each run and take it from whatever runs next in the process: OpenVINO then needs twice its time.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")

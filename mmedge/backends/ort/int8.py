@@ -7,23 +7,27 @@ which feed back, carry no error of it. The result must hold the bound of half pr
 from __future__ import annotations
 
 import logging
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from mmedge.need import need
+from mmedge.runner import Graph
 
 LARGE_BYTES = 16 << 20
 """Below this size reading a matrix costs too little to be worth a rounding error."""
+FLOAT, FLOAT_BYTES = 1, 4
+"""ONNX's number of float32, and its size."""
 BLOCK = 32
 INTEGER_ARITHMETIC = 4
 """``accuracy_level`` 4: activations are rounded to 8 bits per block too, and multiplied as integers; with float arithmetic it is slower than fp32."""
 
 
-def has_large_matrix(path: Path) -> bool:
+def has_large_matrix(graph: Graph) -> bool:
     """Whether there is anything in the graph that 8 bits would make faster. A file that is no ONNX has nothing."""
-    if path.stat().st_size < LARGE_BYTES:
+    if graph.size_bytes < LARGE_BYTES:
         return False
-    return bool(_large(need("onnx", extra="build").load(str(path))))
+    return bool(_large(need("onnx", extra="build").load(str(graph.path), load_external_data=False)))
 
 
 def quantize(path: Path, out: Path) -> None:
@@ -49,7 +53,7 @@ def quantize(path: Path, out: Path) -> None:
 
 def _large(model: Any) -> list[Any]:
     """The MatMul nodes whose second factor is a large constant, or the transpose of one (an output matrix tied to the embedding)."""
-    sizes = {tensor.name: len(tensor.raw_data) for tensor in model.graph.initializer}
+    sizes = {tensor.name: prod(tensor.dims) * FLOAT_BYTES for tensor in model.graph.initializer if tensor.data_type == FLOAT}
     sizes |= {node.output[0]: sizes[node.input[0]] for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in sizes}
     return [node for node in model.graph.node if node.op_type == "MatMul" and sizes.get(node.input[1], 0) >= LARGE_BYTES]
 

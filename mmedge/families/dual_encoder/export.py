@@ -19,7 +19,7 @@ from mmedge.families.dual_encoder import JOINED_FILES, Config, Options, takes
 from mmedge.families.dual_encoder.checkpoint import MODELS, load_bert, load_tokenizer, load_towers, read_json, text_settings
 from mmedge.families.dual_encoder.nouns import CLASSES, class_names, phrases, things
 from mmedge.families.dual_encoder.session import CONSE_CLASSES
-from mmedge.family import Case, Exported, Media, TorchGraph
+from mmedge.family import Allow, Case, Exported, Media, TorchGraph
 from mmedge.nets.efficientnet_lite import SIDE, load_efficientnet_lite0
 from mmedge.nets.embedders import ImageTower, SentenceEncoder, TextTower
 from mmedge.processors.pixels import ImageProcessor, ImageSettings
@@ -42,7 +42,7 @@ BATCH = 100
 CAPTIONS = ["text_1", "text_2", "text_3"]
 
 
-def export(folder: Path, options: Options, media: Media) -> Exported:
+def export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported:
     """``image_encoder`` and ``text_encoder``; see the package for their tensors.
 
     Raises:

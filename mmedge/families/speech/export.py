@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mmedge.families.speech import Config, Options
 from mmedge.families.speech.cases import golden_cases
 from mmedge.families.speech.checkpoint import read_checkpoint
-from mmedge.family import Exported, Media, TorchGraph
+from mmedge.family import Allow, Exported, Media, TorchGraph
 from mmedge.processors.audio import load_sound
 from mmedge.processors.log_mel import RATE_HZ, LogMel
 from mmedge.processors.resample import resample
@@ -104,7 +104,7 @@ def names(kind: str, layers: int) -> list[str]:
     return [f"{kind}_{part}_{index}" for index in range(layers) for part in ("key", "value")]
 
 
-def export(folder: Path, options: Options, media: Media) -> Exported:
+def export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported:
     """Read a checkpoint and lay out its graphs.
 
     Raises:

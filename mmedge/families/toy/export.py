@@ -11,10 +11,10 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from mmedge.families.toy import COLOURS, Config, Options
-from mmedge.family import Case, Exported, Media, OnnxGraph
+from mmedge.family import Allow, Case, Exported, Media, OnnxGraph
 
 
-def export(folder: Path, options: Options, media: Media) -> Exported:
+def export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported:
     """``image_encoder``: pixel_values float32 [batch, 3, size, size] in 0..1 -> image_embedding float32 [batch, 3] in -1..1."""
     picture = Image.open(media["cat"]).convert("RGB").resize((options.size, options.size), Image.Resampling.BILINEAR)
     pixels = (np.asarray(picture, np.float32) / 255).transpose(2, 0, 1)[None]

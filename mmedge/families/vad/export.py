@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from mmedge.errors import MmedgeError
 from mmedge.families.vad import CHUNK, CONTEXT, RATE_HZ, STATE_SHAPE, Config, Options
-from mmedge.family import Case, Exported, Media, OnnxGraph
+from mmedge.family import Allow, Case, Exported, Media, OnnxGraph
 from mmedge.processors.audio import load_sound
 from mmedge.processors.resample import resample
 from mmedge.tensors import Array
@@ -21,7 +21,7 @@ GOLDEN_CHUNK = 20
 """In the middle of the golden question: the state is not zero any more."""
 
 
-def export(folder: Path, options: Options, media: Media) -> Exported:
+def export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported:
     """``vad``: input float32 [1, 576] at 16 kHz, state float32 [2, 1, 128] -> output float32 [1, 1] (probability), stateN as state.
 
     Raises:

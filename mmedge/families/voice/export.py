@@ -12,7 +12,7 @@ import numpy as np
 from mmedge.errors import MmedgeError
 from mmedge.families.voice import Config, Options
 from mmedge.families.voice.session import BEGIN, END, PAD, Samples, feeds_for, ids_of
-from mmedge.family import Case, Exported, Media, OnnxGraph
+from mmedge.family import Allow, Case, Exported, Media, OnnxGraph
 from mmedge.need import have, need
 from mmedge.tensors import Array
 
@@ -21,7 +21,7 @@ PHONEMES = "jˈɛs, aɪ sˈiː ɐ kˈæt."
 """The same in espeak's phonemes: an export needs no piper-tts, it only records less without it."""
 
 
-def export(folder: Path, options: Options, media: Media) -> Exported:
+def export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported:
     """``voice``: input int64 [batch, phonemes], input_lengths int64 [batch], scales float32 [3] -> output float32 [batch, 1, 1, samples].
 
     The scales are those of the noise, the length and the rhythm's noise.
