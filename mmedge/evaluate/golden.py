@@ -10,6 +10,7 @@ import numpy as np
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError
 from mmedge.family import load_family
+from mmedge.generate.decode import Sampling
 from mmedge.manifest import Case, File
 from mmedge.tensors import Array
 
@@ -51,6 +52,8 @@ class Golden:
                 raise MmedgeError(
                     f"the golden data of {self._role} calls {case.call}({', '.join(arguments)}), which the family {self._model.family} does not offer", AGAIN
                 )
+            if "sampling" in arguments:
+                arguments["sampling"] = self._sampling(arguments["sampling"])
             made.append((case, arguments, self._expected(index, case)))
         return made
 
@@ -68,9 +71,18 @@ class Golden:
         arrays = {key: self._arrays[f"case/{index}/{key}"] for key in case.arrays}
         return arrays[""] if case.arrays == ("",) else arrays
 
+    def _sampling(self, value: Any) -> Sampling:
+        """``{"max_tokens": 20}`` and the like, as JSON has it."""
+        try:
+            return Sampling(**value)
+        except TypeError as error:
+            raise MmedgeError(f"the golden data of {self._role} holds a sampling that is none: {error}", AGAIN) from error
+
     def _argument(self, value: Any) -> Any:
         if isinstance(value, list):
             return [self._argument(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self._argument(item) for key, item in value.items()}
         if not (isinstance(value, str) and value.startswith("@")):
             return value
         if value[1:] not in self._bundle.manifest.media:
