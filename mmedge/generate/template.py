@@ -56,10 +56,10 @@ class ChatTemplate:
         Raises:
             MmedgeError: the template refuses the messages, or fails on them.
         """
-        clock = now or datetime.datetime.now()
+        plain, clock = _plain(messages), now or datetime.datetime.now()
         try:
             return self._template.render(
-                messages=_plain(messages),
+                messages=plain,
                 tools=None,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
@@ -106,8 +106,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _plain(messages: Messages) -> Any:
     """Copies of JSON's own kinds: pictures and other objects have methods that a template could call."""
-    if isinstance(messages, (str, Mapping)):
-        raise TypeError("give a list of messages")
+    if isinstance(messages, (str, Mapping)) or not all(isinstance(message, Mapping) and isinstance(message.get("role"), str) for message in messages):
+        raise MmedgeError("these are no messages of a chat", 'give a list such as [{"role": "user", "content": "Hello"}]')
     return json.loads(json.dumps([dict(message) for message in messages], default=lambda value: f"<{type(value).__name__}>"))
 
 
