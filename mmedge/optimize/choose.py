@@ -1,4 +1,7 @@
-"""The choice between candidates is measured: first held against golden, then timed in interleaved rounds."""
+"""The choice between candidates is measured: held against golden, then timed in interleaved rounds against the best so far.
+
+Never more than two are open: the weights of a model in every precision and runtime at once would not fit a small machine.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from pathlib import Path
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.drift import drift
 from mmedge.manifest import Trial
-from mmedge.runner import Backend, Candidate, Engine, Runner, load_backend
+from mmedge.runner import Candidate, Engine, Runner, load_backend
 from mmedge.target import Target
 from mmedge.tensors import Feeds
 
 ALONE_ROUNDS, MIN_ROUNDS, MAX_ROUNDS, BUDGET_S = 5, 11, 100, 3.0
-"""Rounds per candidate; rounds stop early once all candidates together have used the budget."""
+"""Rounds per pair; rounds stop early once the budget is used."""
 
 CLEARLY_FASTER, MOST_ROUNDS = 0.95, 0.75
 """A later candidate must beat an earlier one by 5 % and in three rounds of four: below that the order of preference decides, not the noise."""
@@ -24,12 +27,13 @@ CLEARLY_FASTER, MOST_ROUNDS = 0.95, 0.75
 
 @dataclass
 class Contender:
-    """A candidate that could be compiled and opened, with what is known of it so far."""
+    """A candidate that could be compiled and opened, and holds its bound."""
 
+    index: int
     backend: str
     engine: Engine
     runner: Runner
-    trial: Trial
+    close: contextlib.ExitStack
 
 
 def choose(
@@ -46,32 +50,42 @@ def choose(
         The winner as (backend, engine), or None when none passed; and every candidate's trial.
     """
     trials: list[Trial] = []
-    with contextlib.ExitStack() as stack:
-        contenders: list[Contender] = []
-        for name, candidate in candidates:
-            backend: Backend = load_backend(name)
-            try:
-                engine = backend.compile(candidate, target, out)
-                opened = stack.enter_context(backend.open(engine, target))
-                distance, kind = drift(opened.run(feeds), reference, candidate.precision)
-            except MmedgeError as error:
-                trials.append(Trial(backend=name, precision=candidate.precision, note=error.what))
+    best: Contender | None = None
+    with contextlib.ExitStack() as last:
+        for index, (name, candidate) in enumerate(candidates):
+            contender, trial = _try(index, name, candidate, feeds, reference, target, out)
+            trials.append(trial)
+            if contender is None:
                 continue
-            trial = Trial(backend=name, precision=candidate.precision, drift=min(distance, 1e9), drift_kind=kind, passed=distance <= 1.0, note=candidate.note)
-            if trial.passed:
-                contenders.append(Contender(name, engine, opened, trial))
-            else:
-                trials.append(trial)
-        if not contenders:
-            return None, tuple(trials)
-        samples = _interleave([contender.runner for contender in contenders], feeds)
-        for contender, times_ms in zip(contenders, samples):
-            contender.trial = contender.trial.model_copy(update={"median_ms": round(statistics.median(times_ms), 4), "rounds": len(times_ms)})
-        best = 0
-        for index in range(1, len(contenders)):
-            if _clearly_faster(samples[index], samples[best]):
-                best = index
-        return (contenders[best].backend, contenders[best].engine), (*(contender.trial for contender in contenders), *trials)
+            last.push(contender.close)
+            rivals = [best, contender] if best else [contender]
+            samples = _interleave([rival.runner for rival in rivals], feeds)
+            for rival, times_ms in zip(rivals, samples):
+                timed = {"median_ms": round(statistics.median(times_ms), 4), "rounds": len(times_ms)}
+                trials[rival.index] = trials[rival.index].model_copy(update=timed)
+            won = best is None or _clearly_faster(samples[1], samples[0])
+            if loser := best if won else contender:
+                loser.close.close()
+            best = contender if won else best
+        return (best.backend, best.engine) if best else None, tuple(trials)
+
+
+def _try(index: int, name: str, candidate: Candidate, feeds: Feeds, reference: Feeds, target: Target, out: Path) -> tuple[Contender | None, Trial]:
+    """Compile, open and hold against golden."""
+    backend = load_backend(name)
+    close = contextlib.ExitStack()
+    try:
+        engine = backend.compile(candidate, target, out)
+        opened = close.enter_context(backend.open(engine, target))
+        distance, kind = drift(opened.run(feeds), reference, candidate.precision)
+    except MmedgeError as error:
+        close.close()
+        return None, Trial(backend=name, precision=candidate.precision, note=error.what)
+    trial = Trial(backend=name, precision=candidate.precision, drift=min(distance, 1e9), drift_kind=kind, passed=distance <= 1.0, note=candidate.note)
+    if not trial.passed:
+        close.close()
+        return None, trial
+    return Contender(index, name, engine, opened, close), trial
 
 
 def _clearly_faster(later_ms: list[float], earlier_ms: list[float]) -> bool:
