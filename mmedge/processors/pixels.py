@@ -31,17 +31,18 @@ class ImageSettings(Document):
 
     @classmethod
     def from_preprocessor(cls, config: Mapping[str, Any]) -> ImageSettings:
-        """Read a checkpoint's ``preprocessor_config.json`` (CLIP's and SigLIP's image processors, and those that work like them).
+        """Read a checkpoint's ``preprocessor_config.json`` (of the kinds in ``KINDS``, and those that work like CLIP's).
 
         Raises:
             MmedgeError: it asks for a step that this processor does not have.
         """
         kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or config.get("processor_class") or "")
-        known = SIGLIP if "siglip" in kind.lower() else CLIP
+        known = next((defaults for name, defaults in KINDS.items() if kind.lower().startswith(name)), CLIP)
         given = {**known, **{key: value for key, value in config.items() if value is not None}}
-        if given.get("do_pad") or given.get("do_thumbnail") or given.get("do_reduce_labels"):
-            raise MmedgeError(f"the image processor {kind or 'of this checkpoint'} pads its pictures, which mmedge does not", "use a CLIP or SigLIP checkpoint")
         size, crop = given["size"], given.get("crop_size")
+        padded = given.get("do_pad") and not (isinstance(size, dict) and "height" in size)  # pictures of one size have nothing to fill
+        if padded or given.get("do_thumbnail") or given.get("do_reduce_labels"):
+            raise MmedgeError(f"the image processor {kind or 'of this checkpoint'} pads its pictures, which mmedge does not", "use a CLIP or SigLIP checkpoint")
         shortest, exact = None, None
         if given["do_resize"]:
             if isinstance(size, int):
@@ -83,6 +84,13 @@ CLIP: dict[str, Any] = {
 
 SIGLIP: dict[str, Any] = {**CLIP, "size": {"height": 224, "width": 224}, "do_center_crop": False, "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
 """What SigLIP's does (Zhai et al. 2023)."""
+
+BLIP: dict[str, Any] = {**CLIP, "size": {"height": 384, "width": 384}, "do_center_crop": False}
+VIT: dict[str, Any] = {**SIGLIP, "resample": 2}
+DEIT: dict[str, Any] = {**SIGLIP, "size": {"height": 256, "width": 256}, "do_center_crop": True}
+
+KINDS: dict[str, dict[str, Any]] = {"siglip": SIGLIP, "blip": BLIP, "vit": VIT, "trocr": VIT, "deit": DEIT, "beit": SIGLIP}
+"""By how the name of the image processor begins: what transformers' own does where its file is silent."""
 
 
 def _three(value: float | Sequence[float]) -> tuple[float, float, float]:
