@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mmedge.errors import MmedgeError
-from mmedge.tensors import Array, Feeds, TensorSpec
+from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds, check_start
 
 if TYPE_CHECKING:
     from mmedge.target import Precision, Target
@@ -35,7 +35,11 @@ class Runner(Protocol):
 
         Args:
             pairs: output -> the input it becomes.
-            start: the first value of every carried input, and inputs that stay the same throughout.
+            start: the first value of every carried input, and inputs that stay the same throughout. The arrays are read, never written, and must stay
+                as they are.
+
+        Raises:
+            MmedgeError: ``start`` does not fit ``inputs``.
         """
         ...
 
@@ -47,7 +51,7 @@ class Carried(Protocol):
     """A sequence of runs, such as a decoder over its cache. One at a time per runner: beginning another ends it."""
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        """Execute once with the remaining inputs. Returns the outputs that are not carried."""
+        """Execute once with the remaining inputs. Returns the outputs that are not carried. Raises MmedgeError when the feeds do not fit."""
         ...
 
 
@@ -55,10 +59,11 @@ class Copied:
     """``Carried`` through numpy: right for every runner, and slow where the cache is large."""
 
     def __init__(self, runner: Runner, pairs: Mapping[str, str], start: Feeds) -> None:
-        self._runner, self._pairs, self._held = runner, dict(pairs), dict(start)
+        self._runner, self._pairs = runner, dict(pairs)
+        self._held, self._remaining = check_start(runner.inputs, pairs.values(), start)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        outputs = self._runner.run({**self._held, **feeds})
+        outputs = self._runner.run({**self._held, **check_feeds(self._remaining, feeds)})
         for output, becomes in self._pairs.items():
             array = outputs.pop(output)
             self._held[becomes] = array.copy() if self._runner.reuses_outputs else array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,3 +51,16 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Feeds) -> dict[str, Array]:
             raise MmedgeError(f"input {spec.name} has shape {list(array.shape)}, the graph takes {list(spec.shape)}", "give it an array of that shape")
         checked[spec.name] = np.ascontiguousarray(array).reshape(array.shape)
     return checked
+
+
+def check_start(specs: Sequence[TensorSpec], carried: Collection[str], start: Feeds) -> tuple[dict[str, Array], list[TensorSpec]]:
+    """What a sequence of runs begins with: a value for every carried input, and for others that never change.
+
+    Returns:
+        Those values as ``check_feeds`` gives them, and the inputs that each run must still be fed.
+
+    Raises:
+        MmedgeError: as ``check_feeds``.
+    """
+    held = check_feeds([spec for spec in specs if spec.name in start or spec.name in carried], start)
+    return held, [spec for spec in specs if spec.name not in held]

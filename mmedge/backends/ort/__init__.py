@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from mmedge.backends.ort import int8
+from mmedge.backends.ort.carry import Bound
 from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
-from mmedge.runner import Candidate, Carried, Copied, Engine, Facts, Graph
+from mmedge.runner import Candidate, Carried, Engine, Facts, Graph
 from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class OrtRunner:
         return dict(zip(self._names, self._session.run(self._names, check_feeds(self.inputs, feeds))))
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
-        return Copied(self, pairs, start)
+        return Bound(self._session, self.inputs, self.outputs, pairs, start)
 
     def __enter__(self) -> OrtRunner:
         return self
