@@ -58,7 +58,8 @@ class DeepstackLanguage(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor], cache: Any, mask: Tensor, positions: Tensor) -> Tensor:
         axes: Any = self.axes
-        angles = inputs["position_ids"].float()[axes].permute(1, 2, 0) * self.frequencies  # [1, tokens, half]
+        frequencies: Any = self.frequencies
+        angles = inputs["position_ids"].float()[axes].permute(1, 2, 0) * frequencies  # [1, tokens, half]
         angles = torch.cat([angles, angles], dim=-1)
         rotary = angles.cos() * self.scale, angles.sin() * self.scale
         states = inputs["inputs_embeds"]

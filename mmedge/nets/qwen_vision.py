@@ -30,7 +30,8 @@ class PatchEncoder(nn.Module):
         embedding: Any = self.embedding
         states = pixel_values @ embedding + self.bias
         states = states + (self.tower.pos_embed(grid_indices) * grid_weights[:, :, None]).sum(1)
-        angles = (position_ids.float()[:, :, None] * self.frequencies).flatten(1)
+        frequencies: Any = self.frequencies
+        angles = (position_ids.float()[:, :, None] * frequencies).flatten(1)
         angles = torch.cat([angles, angles], dim=-1)[:, None]
         cosine, sine = angles.cos() * self.scale, angles.sin() * self.scale
         deepstack = {}
@@ -50,7 +51,7 @@ class PatchEncoder(nn.Module):
 
 
 class Mergers(nn.Module):
-    """image_states and deepstack_states_0, ... float32 [tokens, merge x merge, width] -> image_features, deepstack_0, ... [tokens, width of the language model].
+    """image_states, deepstack_states_0, ... float32 [tokens, merge x merge, width] -> image_features, deepstack_0, ... [tokens, width of the language].
 
     The patches come block by block, so the caller only views them in another shape.
     """

@@ -115,7 +115,7 @@ class TileProcessor:
 
 
 def _longest(height: int, width: int, longest: int) -> tuple[int, int]:
-    """(height, width) with the longer side at ``longest``, the other one even, neither beyond ``LARGEST_SIDE``. The arithmetic is transformers', rounding and all."""
+    """(height, width): the longer side at ``longest``, the other one even, neither beyond ``LARGEST_SIDE``; rounded as transformers does."""
     ratio = width / height
     if width >= height:
         width, height = longest, int(longest / ratio)

@@ -17,8 +17,8 @@ from typing import Literal
 from pydantic import Field
 
 from mmedge.documents import Document
-from mmedge.processors.qwen_pixels import QwenSettings
 from mmedge.processors.pixels import ImageSettings
+from mmedge.processors.qwen_pixels import QwenSettings
 from mmedge.processors.tiles import TileSettings
 
 Kind = Literal["idefics3", "llava", "qwen3_vl"]

@@ -11,8 +11,8 @@ from mmedge.errors import MmedgeError
 from mmedge.families.vlm import Config, Kind, Options
 from mmedge.generate.template import ChatTemplate, read_template
 from mmedge.nets.checkpoint import read_json
-from mmedge.processors.qwen_pixels import QwenSettings
 from mmedge.processors.pixels import ImageSettings
+from mmedge.processors.qwen_pixels import QwenSettings
 from mmedge.processors.tiles import TileSettings
 
 IMAGE_TOKENS: dict[Kind, str] = {"idefics3": "<image>", "llava": "<image>", "qwen3_vl": "<|image_pad|>"}
@@ -37,7 +37,7 @@ def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenize
     raw = _image_processor(folder, processor)
     stop, suppress = _never_and_last(model)
     text = model.config.text_config
-    names = {"around_token": "fake_image_token", "whole_token": "global_image_token"}
+    own = _tiles(raw, options, model, said) if kind == "idefics3" else _picture(raw, model) if kind == "llava" else _patches(raw, options, model)
     return Config(
         kind=kind,
         tokenizer=tokenizer is not None,
@@ -45,8 +45,7 @@ def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenize
         processor=raw is not None,
         image_token=image_token,
         image_token_id=image_token_id,
-        **{field: found for field, name in names.items() if (found := _named(said, name)) is not None},
-        **(_tiles(raw, options, model) if kind == "idefics3" else _picture(raw, model) if kind == "llava" else _patches(raw, options, model)),
+        **own,
         special_tokens=template.tokens if template else {},
         stop=stop,
         suppress=suppress,
@@ -69,7 +68,7 @@ def _image_processor(folder: Path, processor: dict[str, Any]) -> dict[str, Any] 
     return inner if isinstance(inner, dict) else None
 
 
-def _tiles(raw: dict[str, Any] | None, options: Options, model: Any) -> dict[str, Any]:
+def _tiles(raw: dict[str, Any] | None, options: Options, model: Any, said: dict[str, Any]) -> dict[str, Any]:
     vision = model.config.vision_config
     given = raw if raw is not None else {"max_image_size": {"longest_edge": vision.image_size}, "size": {"longest_edge": 4 * vision.image_size}}
     settings = TileSettings.from_preprocessor(given, split=options.image_splitting)
@@ -78,7 +77,8 @@ def _tiles(raw: dict[str, Any] | None, options: Options, model: Any) -> dict[str
             f"the image processor's tiles of {settings.side} pixels do not fit the model's patches of {vision.patch_size}",
             "get the image processor that belongs to the checkpoint",
         )
-    return {"tiles": settings}
+    names = {"around_token": "fake_image_token", "whole_token": "global_image_token"}
+    return {"tiles": settings, **{field: found for field, name in names.items() if (found := _named(said, name)) is not None}}
 
 
 def _picture(raw: dict[str, Any] | None, model: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mmedge.families.vlm.eye import eye_for
 from mmedge.families.vlm.qwen3_vl import rope_positions
 from mmedge.families.vlm.reference import golden_cases
 from mmedge.families.vlm.session import Session
-from mmedge.family import Allow, Exported, Media, TorchGraph
+from mmedge.family import Allow, Exported, Media, OnnxGraph, TorchGraph
 from mmedge.nets.checkpoint import load, read_json
 from mmedge.nets.checkpoint import tokenizer as read_tokenizer
 from mmedge.nets.decoder import decoder_graph, set_attention
@@ -73,9 +73,12 @@ class _Parts:
 
 def _parts(model: Any, config: Config) -> _Parts:
     inner, text = model.model, model.config.text_config
+    encoder: nn.Module
+    connector: nn.Module
+    language: nn.Module
     if config.kind == "qwen3_vl":
         encoder, connector = PatchEncoder(inner.visual), Mergers(inner.visual)
-        language: nn.Module = DeepstackLanguage(inner.language_model, model.lm_head, config.deepstack)
+        language = DeepstackLanguage(inner.language_model, model.lm_head, config.deepstack)
     elif config.kind == "llava":
         strategy, layer = model.config.vision_feature_select_strategy, model.config.vision_feature_layer
         encoder, connector = LayerEncoder(inner.vision_tower, layer, strategy == "default"), Connector(inner.multi_modal_projector)
@@ -121,7 +124,7 @@ def _image_tokens(config: Config, parts: _Parts, media: Media) -> int:
     return len(_session(config, parts).look(picture)[0]) // len(picture.pieces)
 
 
-def _graphs(config: Config, parts: _Parts, model: Any, media: Media, options: Options) -> dict[str, TorchGraph]:
+def _graphs(config: Config, parts: _Parts, model: Any, media: Media, options: Options) -> dict[str, TorchGraph | OnnxGraph]:
     eye, session = eye_for(config), _session(config, parts)
     states, features = _names(config)
     first, second = (eye.ready(media[name]).pieces[-1] for name in ("cat", "coffee"))
