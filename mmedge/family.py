@@ -56,6 +56,8 @@ class TorchGraph:
     """input -> axis -> dimension name. Equal names are equal sizes."""
     other: dict[str, Any] | None = None
     """A second example of other sizes, required when ``dynamic`` is not empty: parity must hold there too."""
+    program: Any = None
+    """The module as a ``torch.onnx.ONNXProgram`` that another exporter made, where torch's own needs help; it is held against the module all the same."""
     fixed: Callable[[Scatter], TorchGraph] | None = None
     """For a decoder whose cache grows: the same with a cache of fixed length, for the targets that ask for it."""
 
@@ -100,6 +102,24 @@ class Session(Protocol):
     """The verbs of one model. It is handed runners and never opens one."""
 
     def __init__(self, runners: Mapping[str, Runner], assets: Mapping[str, Path], config: Any) -> None: ...
+
+
+class PlainSession:
+    """A session of graphs that nothing else is known about: they are run by name."""
+
+    def __init__(self, runners: Mapping[str, Runner], assets: Mapping[str, Path], config: Any) -> None:
+        self._runners = runners
+
+    def run(self, graph: str, **feeds: Any) -> dict[str, Array]:
+        """Run one graph on arrays by the names of its inputs. Returns its outputs by name.
+
+        Raises:
+            MmedgeError: there is no such graph, or the arrays do not fit its inputs.
+        """
+        if graph not in self._runners:
+            raise MmedgeError(f"there is no graph {graph!r}", f"use one of: {', '.join(self._runners)}")
+        runner = self._runners[graph]
+        return {name: value.copy() if runner.reuses_outputs else value for name, value in runner.run(feeds).items()}
 
 
 def family_names() -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from mmedge import catalog
 from mmedge.documents import Document, read_toml
@@ -21,13 +22,40 @@ class Download(Document):
 
 
 class Model(Document):
-    """One model: its family, and the files of its checkpoint by the names the family looks for."""
+    """One model: its family, and the files of its checkpoint by the names the family looks for.
 
-    family: str
+    Instead of ``files``: a ``folder`` or a ``file`` of the user's own, as a path that starts at the recipe; or ``module``.
+    """
+
+    family: str = ""
+    """Empty: what the folder, the file or the module calls for."""
     files: dict[str, Download] = {}
     folder: str | None = None
-    """A checkpoint folder of the user's own, instead of ``files``."""
+    """A checkpoint."""
+    file: str | None = None
+    """An ONNX file."""
+    module: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """``package.module:factory``: code of the user's own that makes the graphs; see ``mmedge.families.module``. Needs ``--trust-code``."""
     options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Model:
+        if len(named := [name for name in ("files", "folder", "file", "module") if getattr(self, name)]) > 1:
+            raise ValueError(f"{named[0]} and {named[1]} exclude each other")
+        return self
+
+    @field_serializer("folder", "file")
+    def _last_part(self, path: str | None) -> str | None:
+        """What is written down, in a bundle too, does not tell where on whose disk it was."""
+        return Path(path).name if path and Path(path).is_absolute() else path
+
+    def settings(self) -> dict[str, Any]:
+        """What the family is given: the options, and the module's name."""
+        return {**self.options, "module": self.module} if self.module else self.options
+
+    def below(self, folder: Path) -> Model:
+        """With its path made absolute."""
+        return self.model_copy(update={key: str(folder / Path(path).expanduser()) for key in ("folder", "file") if (path := getattr(self, key))})
 
 
 class Scene(Document):
@@ -59,7 +87,9 @@ class Recipe(Document):
     @classmethod
     def load(cls, what: str) -> Recipe:
         """By name or by path. Raises MmedgeError: unknown (with the nearest name), or a broken file."""
-        return read_toml(catalog.find("recipes", what), cls)
+        path = catalog.find("recipes", what)
+        recipe = read_toml(path, cls)
+        return recipe.model_copy(update={"models": {role: model.below(path.parent) for role, model in recipe.models.items()}})
 
 
 class Recipes(Document):

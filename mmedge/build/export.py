@@ -54,7 +54,8 @@ def _make(
     gates: list[manifest.Gate] = []
     for role, model in recipe.models.items():
         report(f"{role}: fetching the checkpoint")
-        folder = load.checkpoint(model, offline=offline, trace=report)
+        folder = load.checkpoint(model, offline=offline, trace=report, allow=allow)
+        gates += load.gates(role, folder)
         report(f"{role}: exporting the {model.family} model")
         models[role] = _export_model(bundle, role, model, folder, scratch, scatters, allow, gates)
     return manifest.Manifest(
@@ -86,7 +87,7 @@ def _export_model(
         assets={name: bundle.add(role, name, content) for name, content in exported.assets.items()},
         golden=bundle.add(role, "golden.npz", packed),
         cases=cases,
-        sources={name: file.sha256 for name, file in model.files.items()} or {"folder": model.folder or ""},
+        sources=load.sources(model, folder),
     )
 
 
@@ -100,7 +101,7 @@ def _hush_transformers() -> None:
 def _options(role: str, model: Model, kind: Any) -> Any:
     from mmedge.documents import validate
 
-    return validate(model.options, kind.Options, f"recipe: models.{role}.options")
+    return validate(model.settings(), kind.Options, f"recipe: models.{role}.options")
 
 
 def _complete(role: str, exported: Exported, kind: Any) -> None:

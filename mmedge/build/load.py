@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmedge import catalog, hub
+from mmedge import cache, catalog, hub, manifest
+from mmedge.build import adapter
 from mmedge.errors import MmedgeError
-from mmedge.family import family_names, load_family
+from mmedge.family import Allow, family_names, load_family
+from mmedge.need import have, need
 from mmedge.recipe import Model, Recipe
 
 Trace = Callable[[str], None]
 
+AUTO, ONNX, MODULE = "auto", "onnx", "module"
+"""The families that take what no other family knows: an architecture of transformers, a file, the user's own code."""
+
+NEVER = {
+    ".gguf": ("is of llama.cpp", "take the checkpoint that it was made of"),
+    ".safetensors": ("is one file of a checkpoint", "name the folder that holds it with its config.json"),
+    ".xml": ("is of OpenVINO", "take the ONNX file or the checkpoint that it was made of"),
+    ".tflite": ("is of LiteRT", "take the ONNX file or the checkpoint that it was made of"),
+    **dict.fromkeys((".bin", ".pt", ".pth", ".pkl", ".ckpt"), ("is a pickle", "name the folder of its checkpoint: mmedge then says how to convert it")),
+}
+
 
 def recipe_for(what: str | None, *, offline: bool, trace: Trace) -> Recipe:
-    """The recipe that ``what`` means: a recipe's name or file, a checkpoint's folder, or ``hf:`` / ``pip:`` / ``file:``.
+    """The recipe that ``what`` means: a recipe's name or file, a checkpoint's folder, an ONNX file, or ``hf:`` / ``pip:`` / ``file:``.
 
     Raises:
         MmedgeError: nothing is there, or no family takes what is there.
@@ -25,55 +39,139 @@ def recipe_for(what: str | None, *, offline: bool, trace: Trace) -> Recipe:
     if what is None:
         return Recipe.load("assistant-mini")
     if re.match(r"^(hf|pip|file):", what):
-        return _single(hub.fetch(what, sha256=None, offline=offline, trace=trace), what)
-    if what and Path(what).is_dir():
-        return _single(Path(what).resolve(), f"file:{what}")
+        return _single(hub.fetch(what, sha256=None, offline=offline, trace=trace), what, offline, trace)
+    path = Path(what).expanduser()
+    if what and (path.is_dir() or (path.is_file() and path.suffix in (".onnx", *NEVER))):
+        return _single(path.absolute(), f"file:{path.absolute().name}", offline, trace)
     if what.endswith(".toml") or what in catalog.names("recipes"):
-        return Recipe.load(what)
-    if Path(what).is_file():
-        raise MmedgeError(f"{what} is a file, but no recipe", "name a recipe (.toml), or the folder of a checkpoint")
+        return _with_families(Recipe.load(what), offline, trace)
+    if path.is_file():
+        raise MmedgeError(f"{what} is a file, but no recipe", "name a recipe (.toml), an ONNX file, or the folder of a checkpoint")
     if named := re.fullmatch(r"(https://huggingface\.co/)?(\w[\w.-]*/[\w.-]+)(@[\w.-]+)?/?", what):
         hub_form = f"hf:{named[2]}{named[3] or '@main'}"
         raise MmedgeError(f"{what} is neither a folder here nor a recipe", f"if it is a model on the Hugging Face hub: mmedge export {hub_form}")
-    return Recipe.load(what)
+    return _with_families(Recipe.load(what), offline, trace)
 
 
-def checkpoint(model: Model, *, offline: bool, trace: Trace) -> Path:
-    """One folder that holds the model's files by the names its family looks for."""
-    if model.folder is not None:
-        folder = Path(model.folder)
-        if not folder.is_dir():
-            raise MmedgeError(f"there is no folder {folder}", "correct the recipe's folder")
-        return folder
-    return hub.gather({name: (file.sources, file.sha256) for name, file in model.files.items()}, offline=offline, trace=trace)
+def checkpoint(model: Model, *, offline: bool, trace: Trace, allow: Allow = Allow()) -> Path:
+    """One folder that holds the model's files by the names its family looks for; or the one file that the recipe names.
+
+    An adapter is merged into the model it was trained on.
+    """
+    path = model.file or model.folder
+    if path is None and model.files:
+        return hub.gather({name: (file.sources, file.sha256) for name, file in model.files.items()}, offline=offline, trace=trace)
+    if path is None:
+        if getattr(load_family(model.family), "NEEDS_FILES", True):
+            raise MmedgeError(f"the recipe names neither files nor a folder for its {model.family} model", 'add to it: folder = "path/to/checkpoint"')
+        return Path()
+    found = Path(path)
+    kind = "file" if model.file else "folder"
+    if not (found.is_file() if model.file else found.is_dir()):
+        raise MmedgeError(f"there is no {kind} {found}", f"correct the recipe's {kind}: its path starts at the recipe")
+    return adapter.merged(found, offline=offline, trace=trace, allow=allow) if adapter.is_adapter(found) else found
 
 
-def _single(folder: Path, source: str) -> Recipe:
-    family = _family_of(folder)
-    stem = re.sub(r"[^a-z0-9._-]+", "-", re.sub(r"@.*$", "", source).rpartition("/")[2].rpartition(":")[2].lower()).strip("-.") or family
-    return Recipe(name=stem, summary=f"made from {source}", models={family: Model(family=family, folder=str(folder))})
-
-
-def _family_of(folder: Path) -> str:
-    """By the architecture that ``config.json`` names, or by a family that knows the folder's form."""
+def sources(model: Model, folder: Path) -> dict[str, str]:
+    """What the manifest keeps of where a model came from: the sha256 of each of its files; for an adapter, what was merged as well."""
+    if model.files:
+        return {name: file.sha256 for name, file in model.files.items()}
+    if model.module:
+        return {"module": model.module}
     if folder.is_file():
-        raise MmedgeError(f"{folder} is a file", "name the folder that holds the checkpoint, or a recipe")
-    if (folder / "manifest.json").is_file() and not (folder / "config.json").exists():
-        raise MmedgeError(f"{folder} is a bundle already", f"for another target: mmedge compile {folder} --target TARGET")
+        return {folder.name: cache.sha256_of(folder)}
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if model.folder else []
+    return {path.name: cache.sha256_of(path) for path in files}
+
+
+def gates(role: str, folder: Path) -> list[manifest.Gate]:
+    """What making the checkpoint has proven: that a merged adapter computes what it computed unmerged."""
+    said = adapter.record(folder)
+    note = f"difference of {said['adapter']} in {said['base']} to the unmerged model, as a fraction of 1e-4 x max(1, max|ref|)" if said else ""
+    return [manifest.Gate(name=f"merge {role}", passed=True, value=said["parity"], bound=1.0, note=note)] if said else []
+
+
+def _single(path: Path, source: str, offline: bool, trace: Trace) -> Recipe:
+    model = Model(file=str(path)) if path.is_file() else Model(folder=str(path))
+    family = _family_of(model, offline, trace)
+    bare = re.sub(r"(@[^#]*)?#?$", "", source.partition("#")[0]).rstrip("/").rpartition("/")[2].rpartition(":")[2].removesuffix(".onnx")
+    stem = re.sub(r"[^a-z0-9._-]+", "-", bare.lower()).strip("-.") or family
+    shown = re.sub(r"^file:.*/", "file:", source.rstrip("/"))
+    return Recipe(name=stem, summary=f"made from {shown}", models={family: model.model_copy(update={"family": family})})
+
+
+def _with_families(recipe: Recipe, offline: bool, trace: Trace) -> Recipe:
+    """Where a model names no family, the one that its folder, file or module calls for."""
+    models = {
+        role: model if model.family else model.model_copy(update={"family": MODULE if model.module else _family_of(model, offline, trace)})
+        for role, model in recipe.models.items()
+    }
+    return recipe.model_copy(update={"models": models})
+
+
+def _family_of(model: Model, offline: bool, trace: Trace) -> str:
+    """By the form of the folder, or by the architecture that ``config.json`` names."""
+    if not (model.folder or model.file):
+        raise MmedgeError("the recipe names no family for a model that has neither a folder nor a file", f"use one of: {', '.join(family_names())}")
+    path = Path(model.file or model.folder or "")
+    if path.is_file():
+        return _family_of_file(path)
+    if not path.is_dir():
+        raise MmedgeError(f"there is no folder {path}", "correct the recipe's folder: its path starts at the recipe")
+    if (path / "manifest.json").is_file() and not (path / "config.json").exists():
+        raise MmedgeError(f"{path} is a bundle already", f"for another target: mmedge compile {path} --target TARGET")
+    folder = adapter.base(path, offline=offline, trace=trace) if adapter.is_adapter(path) else path
     config = _config(folder)
-    named = config.get("architectures")
-    architectures = tuple(str(name) for name in named) if isinstance(named, list) else ()
+    architectures = _architectures(config)
     taken: dict[str, str] = {}
     for name in family_names():
         family = load_family(name)
-        if set(architectures) & set(family.ARCHITECTURES) or (hasattr(family, "takes") and family.takes(folder)):
+        if hasattr(family, "takes") and family.takes(folder):
             return name
         taken.update(dict.fromkeys(family.ARCHITECTURES, name))
-    supported = ", ".join(f"{architecture} ({family})" for architecture, family in sorted(taken.items()))
+    if named := [taken[architecture] for architecture in architectures if architecture in taken]:
+        return named[0]
+    if config and (_is_of_transformers(architectures, config) or config.get("auto_map")):
+        return AUTO
+    raise _unknown(folder, architectures, taken)
+
+
+def _family_of_file(path: Path) -> str:
+    if path.suffix == ".onnx":
+        return ONNX
+    said, fix = NEVER.get(path.suffix, ("is a file", "name the folder that holds the checkpoint, an ONNX file, or a recipe"))
+    raise MmedgeError(f"{path} {said}", fix)
+
+
+def _architectures(config: dict[str, Any]) -> tuple[str, ...]:
+    """What config.json names; without it, the classes that its model_type may mean, those of families first."""
+    named = config.get("architectures")
+    if isinstance(named, list) and named:
+        return tuple(map(str, named))
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not have("transformers"):
+        return ()
+    mappings = need("transformers.models.auto.modeling_auto", extra="build")
+    tables = [getattr(mappings, name) for name in dir(mappings) if re.fullmatch(r"MODEL_(FOR_\w+_)?MAPPING_NAMES", name)]
+    found = [table[kind] for table in tables if kind in table]
+    return tuple(dict.fromkeys(name for entry in found for name in ([entry] if isinstance(entry, str) else entry)))
+
+
+def _is_of_transformers(architectures: tuple[str, ...], config: dict[str, Any]) -> bool:
+    transformers = need("transformers", extra="build")
+    return any(hasattr(transformers, name) for name in architectures) or config.get("model_type") in transformers.CONFIG_MAPPING
+
+
+def _unknown(folder: Path, architectures: tuple[str, ...], taken: dict[str, str]) -> MmedgeError:
+    supported = f"supported: {', '.join(sorted(taken))}, and most others of transformers"
     if not architectures:
         why = "its config.json names no architecture" if (folder / "config.json").is_file() else "it holds no config.json"
-        raise MmedgeError(f"{folder} is no checkpoint that mmedge knows: {why}", f"supported: {supported}")
-    raise MmedgeError(f"no model family takes {architectures[0]}", f"supported: {supported}")
+        return MmedgeError(f"{folder} is no checkpoint that mmedge knows: {why}", supported)
+    transformers = need("transformers", extra="build")
+    names = {name for name in dir(transformers) if re.search(r"(Model|For\w+)$", name)} | set(taken)
+    near = difflib.get_close_matches(architectures[0], sorted(names), n=1)
+    said = f"neither a model family nor transformers {transformers.__version__} has {architectures[0]}"
+    return MmedgeError(said, f"nearest: {near[0]}; {supported}" if near else supported)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -82,6 +180,8 @@ def _config(folder: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise MmedgeError(f"{path} cannot be read as JSON: {error}", "get an undamaged checkpoint") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        raise MmedgeError(f"{path} holds something else than a dict", "get an undamaged checkpoint")
+    return content

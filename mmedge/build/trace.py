@@ -50,7 +50,7 @@ def trace(name: str, graph: TorchGraph, out: Path, *, opset: int = OPSET, weight
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
-            program = torch.onnx.export(
+            program = graph.program or torch.onnx.export(
                 module,
                 tuple(graph.inputs.values()),
                 input_names=list(graph.inputs),

@@ -28,6 +28,8 @@ def load(architecture: str, folder: Path, allow: Allow, *, attention: str = "eag
             or the folder wants to bring its own code.
     """
     made = _own_class(architecture, folder, allow) or getattr(transformers, architecture, None)
+    transformers.logging.set_verbosity_error()  # its reports and bars are about calls that the user did not make
+    transformers.logging.disable_progress_bar()
     if made is None:
         raise MmedgeError(f"transformers {transformers.__version__} has no {architecture}", "use a version of transformers that has it")
     config = _read_config(made.config_class, folder)

@@ -51,7 +51,7 @@ def weight_files(folder: Path) -> list[Path]:
     elif (folder / INDEX).is_file():
         files = _shards(folder)
     else:
-        raise _no_weights(folder)
+        raise no_weights(folder)
     for file in files:
         names_in(file)
     return files
@@ -91,15 +91,16 @@ def _shards(folder: Path) -> list[Path]:
     return [folder / name for name in wanted]
 
 
-def _no_weights(folder: Path) -> MmedgeError:
+def no_weights(folder: Path, wanted: str = WHOLE) -> MmedgeError:
+    """What is wrong with a folder that lacks the file ``wanted``, and what to do."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in NOT_WEIGHTS) if folder.is_dir() else []
     named = [path for path in files if path.suffix == ".safetensors"]
     if named:
-        return MmedgeError(f"{folder} holds {named[0].name}, but no {WHOLE} and no {INDEX}", f"name the file {WHOLE}, or get the whole checkpoint")
+        return MmedgeError(f"{folder} holds {named[0].name}, but no {wanted}", f"name the file {wanted}, or get the whole checkpoint")
     pickles = [path for path in files if path.suffix in PICKLES]
     if pickles:
         pattern = "pytorch_model-*.bin" if pickles[0].name.startswith("pytorch_model-") else pickles[0].name
-        arguments = " ".join(shlex.quote(str(folder / name)) for name in (pattern, WHOLE))
+        arguments = " ".join(shlex.quote(str(folder / name)) for name in (pattern, wanted))
         return MmedgeError(
             f"{folder} holds its weights as a pickle ({pickles[0].name}), which can run code when it is read",
             f"convert it: python -c {shlex.quote(CONVERT)} {arguments}",

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 ARCHITECTURES: tuple[str, ...] = ()
 PREFER: dict[str, tuple[str, ...]] = {}
 CALLS = ("pixels", "embed_image", "classify")
+NEEDS_FILES = False
+"""Nothing is read: the graph is written down in ``export``."""
 
 COLOURS = {
     "black": (0, 0, 0),

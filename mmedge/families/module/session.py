@@ -1,0 +1,7 @@
+"""The user's own graphs, run by name."""
+
+from __future__ import annotations
+
+from mmedge.family import PlainSession as Session
+
+__all__ = ["Session"]
