@@ -32,7 +32,7 @@ def bundle(target: Target) -> Path:
     recipe = Recipe.load("assistant-mini")
     recipe = recipe.model_copy(update={"name": "ears", "models": {"ears": recipe.models["ears"]}, "media": {}, "demo": ()})
     package = Path(sys.modules["mmedge"].__file__ or "").parent
-    parts = ("families/speech", "backends", "optimize", "deploy", "processors")
+    parts = ("families/speech", "nets", "generate", "build", "backends", "optimize", "deploy", "processors")
     code = b"".join(path.read_bytes() for part in parts for path in sorted((package / part).rglob("*.py")))
     content = code + recipe.model_dump_json().encode() + target.model_dump_json().encode()
     path = environment.folder() / "bundles" / f"ears-{hashlib.sha256(content).hexdigest()[:12]}.bundle"
@@ -55,7 +55,8 @@ def ears(target: Target) -> Iterator[Session]:
 def with_windows(session: Session, windows_s: tuple[int, ...]) -> Session:
     """The same graphs behind other windows."""
     other = copy.copy(session)
-    other._config = session._config.model_copy(update={"windows_s": windows_s})
+    other.recogniser = copy.copy(session.recogniser)
+    other.recogniser._config = session.recogniser._config.model_copy(update={"windows_s": windows_s})
     return other
 
 

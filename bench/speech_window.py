@@ -19,7 +19,8 @@ import speech_clips
 import speech_model
 import statistic
 
-from mmedge.families.speech.session import MARGIN_S, Session
+from mmedge.families.speech.session import Session
+from mmedge.families.speech.whisper.session import MARGIN_S
 from mmedge.generate.decode import Decoded
 from mmedge.processors.log_mel import RATE_HZ
 from mmedge.target import Target
@@ -76,8 +77,8 @@ def main() -> int:
 
 
 def _row(session: Session, kind: str, clip: speech_clips.Clip, window_s: int) -> Row:
-    decoded, no_speech = session._decode(clip.samples, window_s)  # what the window alone does, before any guard
-    heard = session._tokenizer.decode(list(decoded.tokens), skip_special_tokens=True).strip()
+    decoded, no_speech = session.recogniser.listen(clip.samples, window_s)  # what the window alone does, before any guard
+    heard = session.recogniser._tokenizer.decode(list(decoded.tokens), skip_special_tokens=True).strip()
     pieces = session.hear((clip.samples, RATE_HZ))
     said, tries = " ".join(piece.text for piece in pieces if piece.text), sum(piece.tries for piece in pieces)
     ms = session._took_ms[clip.name, window_s] + (session._took_ms[clip.name, TRAINED_S] if tries > 1 else 0)  # type: ignore[attr-defined]
@@ -89,7 +90,7 @@ def remember(session: Session, clips: list[speech_clips.Clip]) -> None:
     names = {clip.samples.tobytes(): clip.name for clip in clips}
     known: dict[tuple[str, int], tuple[Decoded, float]] = {}
     took_ms: dict[tuple[str, int], float] = {}
-    decode = session._decode
+    decode = session.recogniser.listen
 
     def once(samples: speech_clips.Samples, window_s: int) -> tuple[Decoded, float]:
         key = names[samples.tobytes()], window_s
@@ -99,7 +100,7 @@ def remember(session: Session, clips: list[speech_clips.Clip]) -> None:
             took_ms[key] = (time.perf_counter() - start) * 1e3
         return known[key]
 
-    session._decode, session._took_ms = once, took_ms  # type: ignore[method-assign,attr-defined]
+    session.recogniser.listen, session._took_ms = once, took_ms  # type: ignore[attr-defined]
 
 
 def summary(rows: list[Row], target: Target) -> str:

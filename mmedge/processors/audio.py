@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmedge.errors import MmedgeError
 from mmedge.need import need
+from mmedge.processors.resample import resample
 from mmedge.processors.wav import is_wav, read_wav
 
 Samples = NDArray[np.float32]
@@ -58,6 +59,12 @@ def load_sound(sound: Sound) -> tuple[Samples, int]:
         if decoded is not None:
             return decoded
     return _decode(data, name)
+
+
+def sound_at(sound: Sound, rate_hz: int) -> Samples:
+    """Any sound as float32 mono [n] at ``rate_hz``. Raises MmedgeError: not a sound."""
+    samples, from_hz = load_sound(sound)
+    return resample(samples, from_hz, rate_hz)
 
 
 def _decode(data: bytes, name: str) -> tuple[Samples, int]:

@@ -1,27 +1,38 @@
-"""Whisper: speech to text, from a transformers checkpoint or from a CTranslate2 folder as faster-whisper uses it."""
+"""Speech to text: Whisper (a checkpoint of transformers, or a CTranslate2 folder as faster-whisper uses it), Moonshine, wav2vec2 and HuBERT with a CTC head.
+
+Graphs of ``whisper`` and ``moonshine``: ``encoder``, from sound to what every layer of the decoder listens to
+(``cross_key_i`` float32 [batch, heads, head_dim, heard], as columns, and ``cross_value_i`` [batch, heads, heard, head_dim]), and ``decoder``, one graph for
+prompt and steps (``mmedge.generate.cache``). Whisper's encoder takes ``input_features`` float32 [1, mels, frames], Moonshine's ``input_values`` float32
+[batch, samples].
+Graph of ``ctc``: ``encoder``, ``input_values`` float32 [batch, samples] -> ``logits`` float32 [batch, frames, vocabulary].
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, RootModel, field_validator
 
-ARCHITECTURES = ("WhisperForConditionalGeneration",)
+from mmedge.documents import Document
+from mmedge.families.speech.raw import RawSound
+from mmedge.generate.ctc import CtcSettings
+
+ARCHITECTURES = ("WhisperForConditionalGeneration", "MoonshineForConditionalGeneration", "Wav2Vec2ForCTC", "HubertForCTC")
 PREFER: dict[str, tuple[str, ...]] = {}
-CALLS = ("log_mel", "transcribe")
+CALLS = ("features", "tokens", "transcribe")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Options(_Frozen):
-    """What a recipe may set."""
+class Options(Document):
+    """What a recipe may set; each is for one kind of model, and refused for the others."""
 
     language: str = "en"
-    """The language spoken, as Whisper's token names it; English-only models know just ``en``."""
+    """Whisper: the language spoken, as Whisper's token names it; English-only models know just ``en``."""
     windows_s: tuple[int, ...] = Field(default=(10, 30), min_length=1)
-    """Lengths that the encoder listens to, in seconds, ascending; the smallest that holds the utterance is used. See bench/results/speech_window.md."""
+    """Whisper: lengths that the encoder listens to, in seconds, ascending; the smallest that holds the utterance is used. See bench/results/speech_window.md.
+    Where nothing is set, those that the model was trained for."""
+    tokens_per_s: float = Field(default=6.5, gt=0, le=100)
+    """Moonshine: at most so many tokens for each second of sound, against texts without an end. Its authors give 6.5 for English and 13 for other languages."""
 
     @field_validator("windows_s")
     @classmethod
@@ -31,16 +42,15 @@ class Options(_Frozen):
         return value
 
 
-class Config(_Frozen):
-    """What the session needs to know about the exported model."""
+class WhisperConfig(Document):
+    """What the session needs to know about a Whisper."""
 
+    kind: Literal["whisper"] = "whisper"
     mels: int
-    layers: int
-    """Decoder layers: each has a cache."""
-    heads: int
-    head_dim: int
-    windows_s: tuple[int, ...]
-    prompt: tuple[int, ...]
+    windows_s: tuple[int, ...] = Field(min_length=1)
+    tokenizer: bool
+    """Whether the checkpoint brought one; without it there are tokens, but no text."""
+    prompt: tuple[int, ...] = Field(min_length=1)
     """Tokens that begin every transcript: start, language and task where the model has several, no timestamps."""
     stop: int
     no_speech: int | None
@@ -51,13 +61,43 @@ class Config(_Frozen):
     """The decoder's positions, prompt included."""
 
 
+class MoonshineConfig(Document):
+    """What the session needs to know about a Moonshine."""
+
+    kind: Literal["moonshine"] = "moonshine"
+    sound: RawSound
+    tokenizer: bool
+    start: int
+    """The token that begins every transcript."""
+    stop: tuple[int, ...]
+    suppress: tuple[int, ...]
+    suppress_first: tuple[int, ...]
+    max_tokens: int
+    """The start included."""
+    tokens_per_s: float
+
+
+class CtcConfig(Document):
+    """What the session needs to know about a wav2vec2 or a HuBERT."""
+
+    kind: Literal["ctc"] = "ctc"
+    sound: RawSound
+    labels: CtcSettings | None
+    """How ``labels.json`` becomes text; null where the checkpoint brought no tokenizer."""
+
+
+class Config(RootModel[Annotated[WhisperConfig | MoonshineConfig | CtcConfig, Field(discriminator="kind")]]):
+    """Of one of the kinds."""
+
+
 def graphs(config: Config) -> tuple[str, ...]:
-    """``encoder``: sound to what the decoder listens to; ``decoder``: the next tokens, with a past that may be empty."""
-    return ("encoder", "decoder")
+    return ("encoder",) if isinstance(config.root, CtcConfig) else ("encoder", "decoder")
 
 
 def assets(config: Config) -> tuple[str, ...]:
-    return ("tokenizer.json",)
+    if isinstance(config.root, CtcConfig):
+        return ("labels.json",) if config.root.labels else ()
+    return ("tokenizer.json",) if config.root.tokenizer else ()
 
 
 def takes(folder: Path) -> bool:
