@@ -40,18 +40,19 @@ class CrossLayer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         assert self.keys is not None
-        return int(self.keys.shape[2])
+        length: int = self.keys.shape[2]  # not int(...), which would make a dynamic length a constant
+        return length
 
 
-def with_cross(inputs: Mapping[str, Tensor], own: Cache, key: str = "cross_key", value: str = "cross_value") -> EncoderDecoderCache:
+def with_cross(inputs: Mapping[str, Tensor], own: Cache) -> EncoderDecoderCache:
     """transformers' cache of both kinds: ``own`` for the text, and ``cross_key_0``, ``cross_value_0``, ... from ``inputs``."""
-    layers = sum(name.startswith(f"{key}_") for name in inputs)
-    return EncoderDecoderCache(own, Cache(layers=[CrossLayer(inputs[f"{key}_{index}"], inputs[f"{value}_{index}"]) for index in range(layers)]))
+    layers = sum(name.startswith("cross_key_") for name in inputs)
+    return EncoderDecoderCache(own, Cache(layers=[CrossLayer(inputs[f"cross_key_{index}"], inputs[f"cross_value_{index}"]) for index in range(layers)]))
 
 
-def present(inputs: Mapping[str, Tensor], key: str = "cross_key_0") -> Tensor:
+def present(inputs: Mapping[str, Tensor]) -> Tensor:
     """Something to hand over as encoder states: transformers looks at the encoder only where they are given, and reads the cache instead of them."""
-    return inputs[key][:, 0]
+    return inputs["cross_key_0"][:, 0]
 
 
 class Columns(nn.Module):
@@ -62,7 +63,8 @@ class Columns(nn.Module):
         self.joined, self.which = joined, which
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.joined(states).chunk(2, dim=-1)[self.which]  # type: ignore[no-any-return]
+        part: Tensor = self.joined(states).chunk(2, dim=-1)[self.which]
+        return part
 
 
 class CrossKeys(nn.Module):

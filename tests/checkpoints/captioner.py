@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from . import spread
 
-WORDS = ("a photo of the cat cup table on in with red blue green two three dog house is there what colour how many yes no left right it").split()
+TEXT = "a photo of the cat cup table on in with red blue green two three dog house is there what colour how many yes no left right it"
+WORDS = TEXT.split()
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SIDE, PATCH, POSITIONS = 32, 8, 40
 SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -118,8 +119,8 @@ def make_trocr(folder: Path, complete: bool = True, *, learned: bool = True, enc
     """``</s>`` begins and ends texts, as in the published checkpoints; ``learned`` as the base size has it, otherwise as the large one."""
     tokenizer = byte_pairs(["<s>", "<pad>", "</s>"])
     decoder = transformers.TrOCRConfig(
-        vocab_size=len(tokenizer), d_model=32, decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=48, max_position_embeddings=POSITIONS, is_decoder=True,
-        add_cross_attention=True, cross_attention_hidden_size=24, bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2,
+        vocab_size=len(tokenizer), d_model=32, decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=48, max_position_embeddings=POSITIONS,
+        is_decoder=True, add_cross_attention=True, cross_attention_hidden_size=24, bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2,
         use_learned_position_embeddings=learned, layernorm_embedding=learned, scale_embedding=not learned, activation_function="gelu" if learned else "relu",
     )  # fmt: skip
     _encoder_decoder(folder, getattr(transformers, f"{encoder}Config")(**{**TOWER, "hidden_size": 24}), decoder, start=2, stop=2, pad=1)
