@@ -55,11 +55,12 @@ class Fbank:
         self._window = np.hanning(FRAME)
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
-        """float32 [n] at ``rate_hz`` -> float32 [1, frames, mels]. Raises MmedgeError: the sound is shorter than one frame."""
+        """float32 [n] at ``rate_hz`` -> float32 [1, frames, mels]; silence follows a sound shorter than one frame. Raises MmedgeError: there is none."""
         settings = self.settings
-        if len(samples) < FRAME:
-            raise MmedgeError(f"a sound of {len(samples)} samples is too short", f"give at least {FRAME} at {settings.rate_hz} Hz")
+        if not len(samples):
+            raise MmedgeError("the sound has no samples", "give a sound that lasts")
         heard = samples[: (settings.frames - 1) * HOP + FRAME].astype(np.float64)
+        heard = np.pad(heard, (0, max(0, FRAME - len(heard))))
         power = energies(heard, FRAME, HOP, FFT, self._bank, self._shaped)
         features = np.zeros((settings.frames, settings.mels), np.float32)
         features[: len(power)] = np.log(np.maximum(power, FLOOR))

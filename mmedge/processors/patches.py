@@ -77,7 +77,7 @@ class PatchProcessor:
 
     def _cut(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[int, int]]:
         settings = self.settings
-        down, right = fitting(*pixels.shape[:2], settings.patch, settings.patches)
+        down, right = fitting(pixels.shape[0], pixels.shape[1], settings.patch, settings.patches)
         target = ImageSettings(
             resize=(down * settings.patch, right * settings.patch), resample=settings.resample, scale=settings.scale, mean=settings.mean, std=settings.std
         )

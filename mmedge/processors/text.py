@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ class TextSettings(Document):
     """Fill every text up to ``length`` (SigLIP was trained so), instead of up to the longest of the batch."""
     pad_id: int
     pad_token: str
+    side: Literal["right", "left"] = "right"
+    """Where the filling goes."""
 
 
 class TextProcessor:
@@ -35,10 +38,12 @@ class TextProcessor:
             raise MmedgeError(f"{tokenizer} is no tokenizer: {error}", "export the bundle again") from error
         self.settings = settings
         self._tokenizer.enable_truncation(settings.length)
-        self._tokenizer.enable_padding(pad_id=settings.pad_id, pad_token=settings.pad_token, length=settings.length if settings.fixed else None)
+        self._tokenizer.enable_padding(
+            direction=settings.side, pad_id=settings.pad_id, pad_token=settings.pad_token, length=settings.length if settings.fixed else None
+        )
 
     def __call__(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-        """Texts -> ``input_ids`` and ``attention_mask`` (1 on tokens, 0 on filling), each int64 [B, T], filled on the right. Raises MmedgeError: no text."""
+        """Texts -> ``input_ids`` and ``attention_mask`` (1 on tokens, 0 on filling), each int64 [B, T]. Raises MmedgeError: no text."""
         if isinstance(texts, str):
             raise TypeError("give a list of texts")
         if not texts:

@@ -1,9 +1,11 @@
-"""Pictures and words in one space: CLIP, SigLIP, and a joined image classifier and sentence encoder.
+"""Pictures or sounds, and words, in one space: CLIP, Chinese-CLIP, SigLIP, SigLIP 2, CLAP, and a joined image classifier and sentence encoder.
 
-Graphs of ``clip`` and ``siglip`` (transformers checkpoints):
-``image_encoder``: pixel_values float32 [batch, 3, H, W] -> image_embedding float32 [batch, D];
-``text_encoder``: input_ids (and, for CLIP, attention_mask) int64 [batch, tokens] -> text_embedding float32 [batch, D].
-Both embeddings come out with length 1, as those models' own ``forward`` compares them.
+Graphs of transformers' checkpoints; every embedding comes out with length 1, as those models' own ``forward`` compares them:
+``text_encoder``: input_ids (and attention_mask, but for SigLIP) int64 [batch, tokens] -> text_embedding float32 [batch, D];
+``image_encoder``: pixel_values float32 [batch, 3, H, W] -> image_embedding float32 [batch, D]. For SigLIP 2 with pictures of any shape (Siglip2Model):
+pixel_values float32 [batch, patches, values], pixel_attention_mask int64 [batch, patches], spatial_shapes int64 [batch, 2];
+``audio_encoder``, of CLAP: input_features float32 [batch, 1 or 4, frames, mels] (and is_longer bool [batch, 1] with feature fusion)
+-> audio_embedding float32 [batch, D].
 
 Graphs of ``joined``, which needs no joint training:
 ``image_encoder``: pixel_values float32 [1, 3, 224, 224] -> logits float32 [1, 1000] over ImageNet-1k's classes, static;
@@ -17,15 +19,21 @@ from pathlib import Path
 from typing import Literal
 
 from mmedge.documents import Document
+from mmedge.processors.clap_mel import ClapSettings
+from mmedge.processors.patches import PatchSettings
 from mmedge.processors.pixels import ImageSettings
 from mmedge.processors.text import TextSettings
 
-ARCHITECTURES: tuple[str, ...] = ("CLIPModel", "SiglipModel")
+ARCHITECTURES: tuple[str, ...] = ("CLIPModel", "ChineseCLIPModel", "SiglipModel", "Siglip2Model", "ClapModel")
 PREFER: dict[str, tuple[str, ...]] = {}
-CALLS = ("pixels", "tokens", "embed_image", "embed_text", "classify", "rank", "recognise")
+CALLS = ("pixels", "patches", "log_mel", "tokens", "embed_image", "embed_audio", "embed_text", "classify", "rank", "recognise")
 
 JOINED_FILES = ("efficientnet_lite0.pth", "sentence_encoder.safetensors", "sentence_encoder.json", "tokenizer.json", "labels.json")
 """A joined checkpoint: the state dict of EfficientNet-Lite0; weights, config and tokenizer of a BERT-like sentence encoder; the classes' names."""
+
+Kind = Literal["clip", "chinese_clip", "siglip", "siglip2", "clap", "joined"]
+RECOGNISES: tuple[Kind, ...] = ("clip", "siglip", "siglip2", "joined")
+"""Those that are asked about ImageNet's classes in English words. Chinese-CLIP hardly knows those, and CLAP does not see."""
 
 
 class Options(Document):
@@ -35,13 +43,17 @@ class Options(Document):
 class Config(Document):
     """What the session must know."""
 
-    kind: Literal["clip", "siglip", "joined"]
-    image: ImageSettings
-    text: TextSettings
+    kind: Kind
+    image: ImageSettings | PatchSettings | None = None
+    """None where the model does not see, or its checkpoint had no image processor."""
+    sound: ClapSettings | None = None
+    """None where the model does not hear, or its checkpoint had no feature extractor."""
+    text: TextSettings | None
+    """None where the checkpoint had no tokenizer."""
     text_inputs: tuple[str, ...]
     """Which of the tokenizer's arrays ``text_encoder`` takes."""
     scale: float
-    """Cosines are multiplied by it before they become probabilities (CLIP's and SigLIP's learned ``exp(logit_scale)``)."""
+    """Cosines are multiplied by it before they become probabilities (the learned ``exp(logit_scale)``)."""
     bias: float
     """And this is added (SigLIP)."""
     yes: float
@@ -49,13 +61,19 @@ class Config(Document):
     no: float
     """Below this chance, it is said not to be recognised; between the two, nothing can be said."""
 
+    @property
+    def recognises(self) -> bool:
+        """Whether it comes with ImageNet's classes: their names were embedded when it was exported."""
+        return self.kind in RECOGNISES and self.text is not None
+
 
 def graphs(config: Config) -> tuple[str, ...]:
-    return ("image_encoder", "text_encoder")
+    return ("audio_encoder" if config.kind == "clap" else "image_encoder", "text_encoder")
 
 
 def assets(config: Config) -> tuple[str, ...]:
-    own = ("tokenizer.json", "things.json", "classes.npy")
+    words = ("tokenizer.json",) if config.text is not None else ()
+    own = (*words, "things.json", "classes.npy") if config.recognises else words
     return (*own, "words.npy") if config.kind == "joined" else own
 
 

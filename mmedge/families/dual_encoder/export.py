@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tempfile
-from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from mmedge.errors import MmedgeError
-from mmedge.families.dual_encoder import JOINED_FILES, Config, Options, takes
-from mmedge.families.dual_encoder.checkpoint import MODELS, load_bert, load_tokenizer, load_towers, read_json, text_settings
+from mmedge.families.dual_encoder import JOINED_FILES, RECOGNISES, Config, Options, takes
+from mmedge.families.dual_encoder.cases import joined_cases, tower_cases
+from mmedge.families.dual_encoder.checkpoint import MODELS, load_bert, read_image, read_sound, read_words, text_settings
+from mmedge.families.dual_encoder.encoding import TextEncoder, npy
 from mmedge.families.dual_encoder.nouns import CLASSES, class_names, phrases, things
-from mmedge.families.dual_encoder.session import CONSE_CLASSES
-from mmedge.family import Allow, Case, Exported, Media, TorchGraph
+from mmedge.family import Allow, Exported, Media, TorchGraph
+from mmedge.nets.checkpoint import load, read_json
 from mmedge.nets.efficientnet_lite import SIDE, load_efficientnet_lite0
-from mmedge.nets.embedders import ImageTower, SentenceEncoder, TextTower
+from mmedge.nets.embedders import AudioTower, ImageTower, PatchTower, SentenceEncoder, TextTower
+from mmedge.processors.audio import sound_at
+from mmedge.processors.clap_mel import ClapMel, ClapSettings
+from mmedge.processors.patches import PatchProcessor, PatchSettings
 from mmedge.processors.pixels import ImageProcessor, ImageSettings
-from mmedge.processors.text import TextProcessor
-from mmedge.tensors import Array
 
 EFFICIENTNET = ImageSettings(resize=(SIDE, SIDE), scale=1 / 255, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 """As it was trained, but for the shape: the whole picture is squeezed into the square, so that nothing at its sides is lost."""
@@ -38,12 +37,12 @@ JOINED_SCALE = 20.0
 YES, NO = 0.6, 0.008
 """Found by ``bench/questions.py --tune`` for the shipped joined model, whose probabilities needed no temperature. CLIP and SigLIP take them unmeasured."""
 
-BATCH = 100
-CAPTIONS = ["text_1", "text_2", "text_3"]
+TEXTS, PICTURES, SOUNDS = ("text_1", "text_2", "text_3"), ("cat", "coffee"), ("question", "remark")
+PROMPT = "a photo of a {}"
 
 
 def export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported:
-    """``image_encoder`` and ``text_encoder``; see the package for their tensors.
+    """``text_encoder``, and ``image_encoder`` or ``audio_encoder``; see the package for their tensors.
 
     Raises:
         MmedgeError: the folder is no such checkpoint, or it is damaged.
@@ -52,7 +51,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     if not joined and not (folder / "config.json").is_file():
         raise MmedgeError(f"{folder} holds neither a config.json nor all of {', '.join(JOINED_FILES)}", "give a CLIP or SigLIP folder of transformers")
     torch.manual_seed(0)
-    return _joined(folder, media) if joined else _towers(folder, media)
+    return _joined(folder, media) if joined else _towers(folder, media, allow)
 
 
 def _joined(folder: Path, media: Media) -> Exported:
@@ -60,140 +59,116 @@ def _joined(folder: Path, media: Media) -> Exported:
     if len(labels) != CLASSES or not all(isinstance(label, str) for label in labels):
         raise MmedgeError(f"{folder / 'labels.json'} holds {len(labels)} names instead of {CLASSES}", "give the names of ImageNet-1k's classes, in their order")
     image, text = load_efficientnet_lite0(folder / "efficientnet_lite0.pth"), SentenceEncoder(load_bert(folder))
-    tokenizer = (folder / "tokenizer.json").read_bytes()
+    content = (folder / "tokenizer.json").read_bytes()
     config = Config(
         kind="joined",
         image=EFFICIENTNET,
-        text=text_settings(tokenizer, "[PAD]", min(SENTENCE_TOKENS, text.bert.config.max_position_embeddings), fixed=False),
+        text=text_settings(content, "[PAD]", min(SENTENCE_TOKENS, text.bert.config.max_position_embeddings), fixed=False),
         text_inputs=("input_ids", "attention_mask"),
         scale=JOINED_SCALE,
         bias=0.0,
         yes=YES,
         no=NO,
     )
-    return _exported(config, image, text, "logits", tokenizer, class_names(labels), None, media)
+    encoder, names = TextEncoder(config, text, content), class_names(labels)
+    words = things(names)
+    classes = encoder(phrases(words))
+    pixels = [ImageProcessor(EFFICIENTNET)([media[name]]) for name in PICTURES]
+    seen, other = ({"pixel_values": torch.from_numpy(one)} for one in pixels)
+    texts = [media[name] for name in TEXTS]
+    return Exported(
+        graphs={
+            "image_encoder": TorchGraph(image, seen, ("logits",), other=other),
+            "text_encoder": _text_graph(text, encoder.tensors(texts), encoder.tensors([texts[2], texts[1]]), config),
+        },
+        assets={"tokenizer.json": content, **_recognising(words, classes), "words.npy": npy(encoder(words["bank"]))},
+        config=config,
+        cases=joined_cases(config, image, encoder, classes, names, dict(zip(PICTURES, pixels)), texts),
+    )
 
 
-def _towers(folder: Path, media: Media) -> Exported:
-    kind = read_json(folder / "config.json", dict).get("model_type")
+def _towers(folder: Path, media: Media, allow: Allow) -> Exported:
+    kind = read_json(folder / "config.json").get("model_type")
     if kind not in MODELS:
         raise MmedgeError(f"{folder} is a {kind} model", f"this family takes {' and '.join(MODELS)}")
-    model = load_towers(folder, kind)
-    tokenizer, text = load_tokenizer(folder, kind, model.config.text_config.max_position_embeddings)
-    preprocessor = folder / "preprocessor_config.json"
+    model = load(MODELS[kind], folder, allow)
+    hears = kind == "clap"
+    settings, told = read_sound(folder, model) if hears else read_image(folder, model)
+    words = read_words(folder, kind, _positions(model.config.text_config))
     config = Config(
         kind=kind,
-        image=ImageSettings.from_preprocessor(read_json(preprocessor, dict) if preprocessor.is_file() else {"image_processor_type": kind}),
-        text=text,
-        text_inputs=("input_ids", "attention_mask") if kind == "clip" else ("input_ids",),
-        scale=float(model.logit_scale.detach().exp()),
-        bias=float(model.logit_bias.detach()) if kind == "siglip" else 0.0,
+        image=settings if told and not isinstance(settings, ClapSettings) else None,
+        sound=settings if told and isinstance(settings, ClapSettings) else None,
+        text=None if words is None else words[1],
+        text_inputs=("input_ids",) if kind.startswith("siglip") else ("input_ids", "attention_mask"),
+        scale=float((model.logit_scale_a if hears else model.logit_scale).detach().exp()),
+        bias=float(model.logit_bias.detach()) if kind.startswith("siglip") else 0.0,
         yes=YES,
         no=NO,
     )
-    return _exported(config, ImageTower(model), TextTower(model), "image_embedding", tokenizer, class_names(None), "a photo of a {}", media)
-
-
-def _exported(
-    config: Config, image: nn.Module, text: nn.Module, output: str, tokenizer: bytes, labels: list[str], prompt: str | None, media: Media
-) -> Exported:
-    words = things(labels)
-    encoder = _TextEncoder(config, text, tokenizer)
-    classes = encoder(phrases(words) if prompt is None else [prompt.format(label) for label in labels])
-    assets: dict[str, bytes | Path] = {
-        "tokenizer.json": tokenizer,
-        "things.json": json.dumps(words, separators=(",", ":")).encode(),
-        "classes.npy": _npy(classes),
-    }
-    if config.kind == "joined":
-        assets["words.npy"] = _npy(encoder(words["bank"]))
-    pixels = {name: ImageProcessor(config.image)([media[name]]) for name in ("cat", "coffee")}
-    tokens = encoder.tokens([media[name] for name in CAPTIONS])
-    dynamic, both = output == "image_embedding", np.concatenate([pixels["cat"], pixels["coffee"]])
-    text_axes = {0: "batch"} if config.text.fixed else {0: "batch", 1: "tokens"}
+    text, assets = TextTower(model), {}
+    texts = [media[name] for name in TEXTS]
+    if words is None:
+        tokens, other = _made_up(model.config.text_config, config, 3, 9), _made_up(model.config.text_config, config, 2, 6)
+    else:
+        encoder = TextEncoder(config, text, words[0])
+        tokens, other = encoder.tensors(texts), encoder.tensors([texts[2], texts[1]])
+        names = class_names(None)
+        assets = {"tokenizer.json": words[0], **(_recognising(things(names), encoder([PROMPT.format(name) for name in names])) if kind in RECOGNISES else {})}
+    feeds = _heard(settings, media) if isinstance(settings, ClapSettings) else _seen(settings, media)
+    module = AudioTower(model) if hears else PatchTower(model) if kind == "siglip2" else ImageTower(model)
+    first = {name: feed[:1] for name, feed in feeds.items()}
     return Exported(
         graphs={
-            "image_encoder": TorchGraph(
-                image,
-                _tensors({"pixel_values": both if dynamic else pixels["cat"]}),  # torch takes a batch of 1 for a constant
-                (output,),
-                {"pixel_values": {0: "batch"}} if dynamic else {},
-                _tensors({"pixel_values": pixels["coffee"]}),
+            f"{'audio' if hears else 'image'}_encoder": TorchGraph(
+                module, feeds, ("audio_embedding" if hears else "image_embedding",), {name: {0: "batch"} for name in feeds}, first
             ),
-            "text_encoder": TorchGraph(
-                text,
-                _tensors(tokens),
-                ("text_embedding",),
-                dict.fromkeys(tokens, text_axes),
-                _tensors(encoder.tokens([media["text_3"], media["text_2"]])),
-            ),
+            "text_encoder": _text_graph(text, tokens, other, config),
         },
         assets=assets,
         config=config,
-        cases=_cases(config, image, encoder, classes, labels, pixels, media),
+        cases=tower_cases(config, model, folder, media, tokens, feeds),
     )
 
 
-class _TextEncoder:
-    """The torch module with its tokenizer: what the session does, without a runner."""
-
-    def __init__(self, config: Config, module: nn.Module, tokenizer: bytes) -> None:
-        self._config, self._module = config, module
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "tokenizer.json"
-            path.write_bytes(tokenizer)
-            self._processor = TextProcessor(path, config.text)
-
-    def tokens(self, texts: list[str]) -> dict[str, Array]:
-        arrays = self._processor(texts)
-        return {name: arrays[name] for name in self._config.text_inputs}
-
-    def __call__(self, texts: list[str]) -> Array:
-        """float32 [B, D]; texts of like length go together."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        rows: list[Any] = [None] * len(texts)
-        with torch.inference_mode():
-            for begin in range(0, len(order), BATCH):
-                chosen = order[begin : begin + BATCH]
-                for index, row in zip(chosen, self._module(**_tensors(self.tokens([texts[at] for at in chosen]))).numpy()):
-                    rows[index] = row
-        return np.stack(rows)
+def _text_graph(module: torch.nn.Module, tokens: dict[str, Tensor], other: dict[str, Tensor], config: Config) -> TorchGraph:
+    fixed = config.text.fixed if config.text is not None else config.kind.startswith("siglip")
+    axes = {0: "batch"} if fixed else {0: "batch", 1: "tokens"}
+    return TorchGraph(module, tokens, ("text_embedding",), dict.fromkeys(tokens, axes), other)
 
 
-def _tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+def _recognising(words: dict[str, Any], classes: Any) -> dict[str, bytes | Path]:
+    return {"things.json": json.dumps(words, separators=(",", ":")).encode(), "classes.npy": npy(classes)}
 
 
-def _npy(array: Array) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array, np.float32), allow_pickle=False)
-    return buffer.getvalue()
+def _seen(settings: ImageSettings | PatchSettings, media: Media) -> dict[str, Tensor]:
+    pictures = [media[name] for name in PICTURES]
+    if isinstance(settings, PatchSettings):
+        return {name: torch.from_numpy(array) for name, array in PatchProcessor(settings)(pictures).items()}
+    return {"pixel_values": torch.from_numpy(ImageProcessor(settings)(pictures))}
 
 
-def _cases(config: Config, image: nn.Module, encoder: _TextEncoder, classes: Array, labels: list[str], pixels: Mapping[str, Array], media: Media) -> list[Case]:
-    """Golden data of the processor and of the verbs, worked out with the torch modules."""
-    source = f"torch {metadata.version('torch')}, transformers {metadata.version('transformers')}"
-    texts = [media[name] for name in CAPTIONS]
-    embedded = encoder(texts)
-    cases = [
-        Case("processor", "pixels", {"image": "@cat"}, pixels["cat"], source=f"Pillow {metadata.version('Pillow')}", atol=1e-5),
-        Case("processor", "tokens", {"text": texts}, encoder._processor(texts), source=f"tokenizers {metadata.version('tokenizers')}", atol=0),
-        Case("verb", "embed_text", {"text": texts}, embedded, source=source),
-    ]
-    for name in ("cat", "coffee"):
-        with torch.inference_mode():
-            output = image(torch.from_numpy(pixels[name]))[0]
-            if config.kind == "joined":
-                chances, best = output.softmax(-1).topk(CONSE_CLASSES)
-                embedding = nn.functional.normalize(chances @ torch.from_numpy(classes)[best], dim=-1)
-                cases.append(Case("verb", "recognise", {"image": f"@{name}", "top": 1}, [[labels[int(best[0])], float(chances[0])]], source=source, atol=1e-3))
-            else:
-                embedding = output
-            scores = config.scale * (torch.from_numpy(embedded) @ embedding) + config.bias
-            likely = scores.sigmoid() if config.kind == "siglip" else scores.softmax(-1)
-        order = likely.argsort(descending=True, stable=True)
-        cases.append(Case("verb", "embed_image", {"image": f"@{name}"}, embedding.numpy(), source=source))
-        cases.append(
-            Case("verb", "classify", {"image": f"@{name}", "labels": texts}, [[texts[int(at)], float(likely[at])] for at in order], source=source, atol=1e-3)
-        )
-    return cases
+def _heard(settings: ClapSettings, media: Media) -> dict[str, Tensor]:
+    """Both golden sounds; where pieces are fused, they do not count for the second, so that both ways are held against the module."""
+    made = [ClapMel(settings)(sound_at(media[name], settings.rate_hz)) for name in SOUNDS]
+    both: dict[str, Tensor] = {name: torch.from_numpy(np.concatenate([one[name] for one in made])) for name in made[0]}
+    if "is_longer" in both:
+        both["is_longer"][1] = False
+    return both
+
+
+def _positions(text: Any) -> int:
+    """How many tokens the text encoder takes. RoBERTa's positions begin behind the padding token's."""
+    return int(text.max_position_embeddings) - (int(text.pad_token_id) + 1 if text.model_type == "clap_text_model" else 0)
+
+
+def _made_up(text: Any, config: Config, batch: int, length: int) -> dict[str, Tensor]:
+    """Golden tokens for a checkpoint without its tokenizer: spread over the vocabulary, the last one the end token that CLIP looks for, some filling."""
+    length = _positions(text) if config.kind.startswith("siglip") else min(length, _positions(text))
+    ids = 3 + (torch.arange(batch * length).reshape(batch, length) * 7919) % (int(text.vocab_size) - 3)
+    end = text.eos_token_id if isinstance(text.eos_token_id, int) and 0 <= text.eos_token_id < text.vocab_size else int(text.vocab_size) - 1
+    ids[:, -1] = end
+    mask = torch.ones_like(ids)
+    if config.kind in ("chinese_clip", "clap"):
+        ids[-1, -2:], mask[-1, -2:] = text.pad_token_id, 0
+    return {name: array for name, array in (("input_ids", ids), ("attention_mask", mask)) if name in config.text_inputs}
