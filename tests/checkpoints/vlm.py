@@ -45,9 +45,9 @@ def tokenizer(special: list[str], begin: str, end: str, template: str, *, adds_b
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token=begin, eos_token=end, pad_token=end, chat_template=template)
 
 
-def lively(model: torch.nn.Module) -> torch.nn.Module:
+def lively(model: torch.nn.Module, seed: int, layers: float) -> torch.nn.Module:
     """Weights with which a picture decides what is said, and words change from step to step."""
-    spread(model, seed=3)
+    spread(model, seed=seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "embed_tokens" in name:
@@ -56,12 +56,14 @@ def lively(model: torch.nn.Module) -> torch.nn.Module:
                 weight.mul_(3)
             if any(part in name for part in ("connector", "projector", "merger")) and weight.dim() > 1:
                 weight.mul_(4)
+            if "layers" in name and weight.dim() > 1:
+                weight.mul_(layers)
     return model.eval()
 
 
-def _save(folder: Path, model: Any, words: Any, images: Any, complete: bool) -> None:
+def _save(folder: Path, model: Any, words: Any, images: Any, complete: bool, *, seed: int = 6, layers: float = 1.7) -> None:
     model.generation_config = transformers.GenerationConfig(eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)
-    lively(model).save_pretrained(folder)
+    lively(model, seed, layers).save_pretrained(folder)
     if complete:
         words.save_pretrained(folder)
         images.save_pretrained(folder)
@@ -79,7 +81,7 @@ def _idefics3(folder: Path, kind: str, complete: bool) -> None:
         image_token_id=words.convert_tokens_to_ids("<image>"),
     )
     images = names[2](size={"longest_edge": 2 * SIDE}, max_image_size={"longest_edge": SIDE})
-    _save(folder, names[1](config), words, images, complete)
+    _save(folder, names[1](config), words, images, complete, seed=3, layers=1.0)
 
 
 def make_smolvlm(folder: Path, complete: bool = True) -> None:

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from mmedge.errors import MmedgeError
 from mmedge.families.vlm import Config, Kind, Options
-from mmedge.generate.template import ChatTemplate, read_template
+from mmedge.generate.template import ChatTemplate
 from mmedge.nets.checkpoint import read_json
 from mmedge.processors.pixels import ImageSettings
 from mmedge.processors.qwen_pixels import QwenSettings
@@ -19,13 +19,12 @@ IMAGE_TOKENS: dict[Kind, str] = {"idefics3": "<image>", "llava": "<image>", "qwe
 LLAVA_TOWERS = ("clip_vision_model", "siglip_vision_model")
 
 
-def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenizer: bytes | None) -> Config:
+def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenizer: bytes | None, template: ChatTemplate | None) -> Config:
     """``image_tokens`` is left at 0: that takes a look at a picture.
 
     Raises:
         MmedgeError: files that are damaged, or do not belong to this model.
     """
-    template = read_template(folder)
     said = read_json(folder / "tokenizer_config.json", required=False)
     processor = read_json(folder / "processor_config.json", required=False)
     image_token = _named(said, "image_token") or processor.get("image_token") or IMAGE_TOKENS[kind]
@@ -52,11 +51,6 @@ def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenize
         positions=min(int(text.max_position_embeddings), int(getattr(text, "sliding_window", None) or text.max_position_embeddings)),
         caption_prompt=options.caption_prompt,
     )
-
-
-def template_text(folder: Path) -> str | None:
-    template: ChatTemplate | None = read_template(folder)
-    return template.text if template else None
 
 
 def _image_processor(folder: Path, processor: dict[str, Any]) -> dict[str, Any] | None:

@@ -9,22 +9,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from mmedge.errors import MmedgeError
 from mmedge.families.vlm import KINDS, Config, Options
-from mmedge.families.vlm.checkpoint import read_config, template_text
+from mmedge.families.vlm.checkpoint import read_config
 from mmedge.families.vlm.eye import eye_for
+from mmedge.families.vlm.prompt import Prompter
 from mmedge.families.vlm.qwen3_vl import rope_positions
 from mmedge.families.vlm.reference import golden_cases
 from mmedge.families.vlm.session import Session
 from mmedge.family import Allow, Exported, Media, OnnxGraph, TorchGraph
+from mmedge.generate.template import read_template
 from mmedge.nets.checkpoint import load, read_json
 from mmedge.nets.checkpoint import tokenizer as read_tokenizer
 from mmedge.nets.decoder import decoder_graph, set_attention
 from mmedge.nets.language import DeepstackLanguage, Language, TokenEmbedding
 from mmedge.nets.qwen_vision import Mergers, PatchEncoder
 from mmedge.nets.vision import Connector, LayerEncoder, TileEncoder
+from mmedge.processors.image import load_image
 from mmedge.tensors import Array, Feeds
 
 PROMPT = (*range(4), *[-1] * 4, *range(4, 9))
@@ -41,18 +46,19 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     if architecture not in KINDS:
         raise MmedgeError(f"{folder} is a checkpoint of {architecture}", f"this family takes {', '.join(KINDS)}")
     model = load(architecture, folder, allow)
-    tokenizer, template = read_tokenizer(folder), template_text(folder)
-    config = read_config(folder, options, model, KINDS[architecture], tokenizer)
+    tokenizer, template = read_tokenizer(folder), read_template(folder)
+    config = read_config(folder, options, model, KINDS[architecture], tokenizer, template)
     parts = _parts(model, config)
     if config.kind != "qwen3_vl":
         config = config.model_copy(update={"image_tokens": _image_tokens(config, parts, media)})
-    cases = golden_cases(folder, config, model, media)
+    prompter = Prompter(template, Tokenizer.from_str(tokenizer.decode()), config.image_token) if template and tokenizer else None
+    cases = golden_cases(folder, config, model, media, prompter)
     set_attention(model)
     return Exported(
-        graphs=_graphs(config, parts, model, media, options),
+        graphs=_graphs(config, parts, media, options),
         assets={
             **({"tokenizer.json": tokenizer} if tokenizer is not None else {}),
-            **({"chat_template.jinja": template.encode()} if template is not None else {}),
+            **({"chat_template.jinja": template.text.encode()} if template else {}),
         },
         config=config,
         cases=cases,
@@ -124,24 +130,27 @@ def _image_tokens(config: Config, parts: _Parts, media: Media) -> int:
     return len(_session(config, parts).look(picture)[0]) // len(picture.pieces)
 
 
-def _graphs(config: Config, parts: _Parts, model: Any, media: Media, options: Options) -> dict[str, TorchGraph | OnnxGraph]:
+def _graphs(config: Config, parts: _Parts, media: Media, options: Options) -> dict[str, TorchGraph | OnnxGraph]:
     eye, session = eye_for(config), _session(config, parts)
     states, features = _names(config)
-    first, second = (eye.ready(media[name]).pieces[-1] for name in ("cat", "coffee"))
+    coffee = load_image(media["coffee"])
+    square = coffee[:, : len(coffee)]  # where pictures keep their shape, the two differ in it
+    first, second = (eye.ready(picture).pieces[-1] for picture in (media["cat"], square))
     axis = "patches" if config.kind == "qwen3_vl" else "batch"
     # Patches of one picture are as many as they are; pictures of one size make a batch, of two, because torch takes 1 for a constant.
     traced = first if config.kind == "qwen3_vl" else {name: np.concatenate([first[name], second[name]]) for name in first}
     seen, other = (eye.connect(_Module(parts.image_encoder, states).run(feeds)) for feeds in (traced, second))
-    prompt, step = _examples(config, session, [stream[:4] for stream in session.look(eye.ready(media["cat"]))], model.config.text_config.vocab_size)
+    ids = _ids(config, parts.text.vocab_size)
+    prompt, step = _examples(config, session, ids, [np.resize(stream, (4, stream.shape[1])) for stream in session.look(eye.ready(media["cat"]))])
     return {
         "image_encoder": _with_axis(parts.image_encoder, traced, second, states, axis),
         "connector": _with_axis(parts.connector, seen, other, features, "tokens" if config.kind == "qwen3_vl" else "batch"),
         "token_embedding": TorchGraph(
             parts.token_embedding,
-            inputs={"input_ids": torch.from_numpy(_ids(config, model.config.text_config.vocab_size)[None])},
+            inputs={"input_ids": torch.from_numpy(ids[None])},
             outputs=("inputs_embeds",),
             dynamic={"input_ids": {1: "tokens"}},
-            other={"input_ids": torch.from_numpy(_ids(config, model.config.text_config.vocab_size)[None, :2])},
+            other={"input_ids": torch.from_numpy(ids[None, :2])},
         ),
         "language": decoder_graph(
             parts.language,
@@ -165,15 +174,14 @@ def _tensors(arrays: Feeds) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def _ids(config: Config, vocabulary: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _ids(config: Config, vocabulary: int) -> NDArray[np.int64]:
     """The golden prompt by rule: words far apart in the vocabulary."""
     words = [word for word in ((7919 * index + 13) % vocabulary for index in range(2 * len(PROMPT))) if word != config.image_token_id]
     return np.array([config.image_token_id if at < 0 else words[at] for at in PROMPT], np.int64)
 
 
-def _examples(config: Config, session: Session, features: list[Any], vocabulary: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _examples(config: Config, session: Session, ids: NDArray[np.int64], features: list[Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(prompt, step) of ``language``."""
-    ids = _ids(config, vocabulary)
     positions = rope_positions(ids, config.image_token_id, [(2, 2)]) if config.kind == "qwen3_vl" else None
     after = None if positions is None else positions.max() + 1 + np.tile(np.arange(2), (3, 1))
     return _tensors(session.feeds(ids, [features], positions)), _tensors(session.feeds(ids[:2], (), after))

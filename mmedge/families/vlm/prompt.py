@@ -19,6 +19,7 @@ Messages = Sequence[Mapping[str, Any]]
 """``{"role": "user", "content": "..."}``; content may also be a list of ``{"type": "text", "text": "..."}`` and ``{"type": "image", "image": a picture}``."""
 
 PROBE = "a word to look for"
+TEXT_PART = {"type": "text", "text": PROBE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class Prompter:
 
     def __init__(self, template: ChatTemplate, tokenizer: Tokenizer, image_token: str) -> None:
         self._template, self._tokenizer, self._image_token = template, tokenizer, image_token
-        self._takes_parts = _takes_parts(template)
+        self.takes_parts = _takes_parts(template)
+        self.takes_pictures = self.takes_parts and image_token in template.render([{"role": "user", "content": [{"type": "image"}, TEXT_PART]}])
 
     def __call__(self, messages: Messages, eye: Eye | None) -> Prompt:
         """Without an ``eye`` there must be no picture.
@@ -53,8 +55,6 @@ class Prompter:
                 f"the prompt has {len(around) - 1} places for {len(pictures)} pictures",
                 f"leave {self._image_token} out of the texts, and use a checkpoint whose chat template knows pictures",
             )
-        if pictures and eye is None:
-            raise AssertionError("whoever calls this without an eye has looked for pictures first")
         ready = tuple(eye.ready(picture) for picture in pictures) if eye else ()
         pieces = [around[0]]
         for picture, after in zip(ready, around[1:]):
@@ -82,7 +82,7 @@ class Prompter:
                     f"a message holds a part of type {kind!r} that is none, or empty",
                     'give {"type": "text", "text": ...} and {"type": "image", "image": a picture}',
                 )
-        if self._takes_parts:
+        if self.takes_parts:
             return pictures, plain
         return pictures, "".join(part.get("text", self._image_token) for part in plain)
 
@@ -99,7 +99,7 @@ def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
 def _takes_parts(template: ChatTemplate) -> bool:
     """Whether contents may be lists of parts: templates made for text alone would print the list, or fail."""
     try:
-        written = template.render([{"role": "user", "content": [{"type": "text", "text": PROBE}]}])
+        written = template.render([{"role": "user", "content": [TEXT_PART]}])
     except MmedgeError:
         return False
     return PROBE in written and "'type'" not in written and '"type"' not in written

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from mmedge.families.vlm import Config
-from mmedge.families.vlm.prompt import Messages
+from mmedge.families.vlm.prompt import Messages, Prompter
 from mmedge.family import Case, Media
 from mmedge.generate.decode import until_loop
+from mmedge.generate.template import read_template
 from mmedge.need import need
 from mmedge.nets.checkpoint import read_json
 from mmedge.processors.image import load_image
@@ -22,14 +23,15 @@ TOKENS = 20
 class Reference:
     """transformers, with the checkpoint's own tokenizer and settings. Pictures are read by mmedge: EXIF and transparency are no part of the comparison."""
 
-    def __init__(self, folder: Path, config: Config, model: Any) -> None:
+    def __init__(self, folder: Path, config: Config, model: Any, *, takes_parts: bool = True) -> None:
         transformers = need("transformers", extra="build")
-        self._config, self._model = config, model
+        self._config, self._model, self._takes_parts = config, model, takes_parts
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         said = read_json(folder / "processor_config.json", required=False)
         raw = read_json(folder / "preprocessor_config.json", required=False) or said.get("image_processor") or {}
         settings = {key: value for key, value in raw.items() if not key.endswith(("_type", "_class"))}
-        template = tokenizer.chat_template or _template(folder)
+        found = read_template(folder)
+        template = found.text if found else None
         if config.kind == "idefics3":
             assert config.tiles is not None
             images = transformers.Idefics3ImageProcessorPil(**{**settings, "do_image_splitting": config.tiles.split})
@@ -64,7 +66,8 @@ class Reference:
             content = message["content"]
             parts: Sequence[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content
             pictures += [image.fromarray(load_image(part["image"])) for part in parts if part["type"] == "image"]
-            plain.append({"role": message["role"], "content": [{key: part[key] for key in ("type", "text") if key in part} for part in parts]})
+            written = [{key: part[key] for key in ("type", "text") if key in part} for part in parts]
+            plain.append({"role": message["role"], "content": written if self._takes_parts else "".join(part["text"] for part in written)})
         text = self._processor.apply_chat_template(plain, add_generation_prompt=True)
         begin = self._processor.tokenizer.bos_token
         add = not (begin and text.startswith(begin))
@@ -101,17 +104,17 @@ def without_films(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check})
 
 
-def golden_cases(folder: Path, config: Config, model: Any, media: Media) -> list[Case]:
-    """Of everything that the checkpoint brought what it takes for."""
-    if not (config.tokenizer and config.template):
+def golden_cases(folder: Path, config: Config, model: Any, media: Media, prompter: Prompter | None) -> list[Case]:
+    """Of every verb that the checkpoint brought the files for."""
+    if prompter is None:
         return []
-    reference = Reference(folder, config, model)
+    reference = Reference(folder, config, model, takes_parts=prompter.takes_parts)
     source = f"transformers {need('transformers', extra='build').__version__}"
     short = {"sampling": {"max_tokens": TOKENS}}
     text = [{"role": "user", "content": media["text_3"]}]
     cases = [_tokens(reference, {"messages": text}, text, source)]
     cases.append(Case("verb", "chat", {"messages": text, **short}, reference.text(reference.reply(text)), f"{source} generate, greedy"))
-    if config.processor:
+    if config.processor and prompter.takes_pictures:
         about_cat, about_coffee = (
             [{"role": "user", "content": [{"type": "image", "image": media[name]}, {"type": "text", "text": question}]}]
             for name, question in (("cat", config.caption_prompt), ("coffee", media["text_3"]))
@@ -136,9 +139,3 @@ def golden_cases(folder: Path, config: Config, model: Any, media: Media) -> list
 
 def _tokens(reference: Reference, args: dict[str, Any], messages: Messages, source: str) -> Case:
     return Case("processor", "tokens", args, np.asarray(reference.inputs(messages)["input_ids"][0], np.int64), source, atol=0)
-
-
-def _template(folder: Path) -> str | None:
-    from mmedge.families.vlm.checkpoint import template_text
-
-    return template_text(folder)
