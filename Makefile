@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-EXTRAS := build,openvino,assistant,eval,dev
+EXTRAS := build,openvino,rtx,assistant,eval,dev
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "pip's own sources lack the CPU build: taking it from $(CPU_TORCH)"; \
 	       $(PIP) install --quiet --constraint constraints.txt --extra-index-url $(CPU_TORCH) torch; } \
 	  || { cat $(VENV)/torch.log; exit 2; }
-	@echo "setup 3/3: everything else (about 400 MB)"
+	@echo "setup 3/3: everything else (about 500 MB)"
 	@$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable ".[$(EXTRAS)]"
 	@touch $@
 

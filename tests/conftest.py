@@ -6,7 +6,16 @@ import shutil
 
 import pytest
 
+from mmedge.target import Target
+
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+# What differs between boards: how a decoder's cache is written. Their engines are built on the device, so an export does not wait for any.
+BOARDS = [
+    Target(name=f"{cache}-{opset}", summary="", backends=("tensorrt",), max_opset=opset, max_ir=10, cache=cache, build_on="device")
+    for cache, opset in (("growing", 18), ("fixed", 18), ("fixed", 24))
+]
 
 
 def _quiet(line):
@@ -44,3 +53,27 @@ def assistant_bundle(tmp_path_factory, worker_id):
         if not (path / "manifest.json").exists():
             _export("assistant-mini", path, "cpu", "intel-cpu")
     return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory, worker_id):
+    """Architecture of tests/checkpoints -> its bundle in every form of the cache, not compiled; exported once for all workers. Not to be changed."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+
+    def made(architecture):
+        from checkpoints import discovered
+
+        from mmedge.build.export import export
+        from mmedge.build.load import recipe_for
+        from mmedge.bundle import Bundle
+
+        path = shared / f"{architecture}.bundle"
+        with open(shared / f"{architecture}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (path / "manifest.json").exists():
+                folder = shared / f"{architecture}.checkpoint"
+                discovered()[architecture](folder)
+                export(recipe_for(str(folder), offline=True, trace=_quiet), path, BOARDS, report=_quiet)
+        return Bundle.open(path)
+
+    return made

@@ -6,6 +6,10 @@ Weights are drawn so that different inputs give different outputs; see ``spread`
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Callable
+
 import torch
 
 
@@ -22,3 +26,13 @@ def spread(model: torch.nn.Module, seed: int = 0, scale: float = 0.3) -> torch.n
             else:
                 weight.copy_(0.1 * noise)
     return model.eval()
+
+
+def discovered() -> dict[str, Callable[..., object]]:
+    """Architecture -> what makes a small checkpoint of it, from the dict CHECKPOINTS of every file here."""
+    found: dict[str, Callable[..., object]] = {}
+    for module in sorted(info.name for info in pkgutil.iter_modules(__path__)):
+        made = getattr(importlib.import_module(f"{__name__}.{module}"), "CHECKPOINTS", {})
+        assert not found.keys() & made.keys(), f"{module} makes what another file makes too"
+        found |= made
+    return found
