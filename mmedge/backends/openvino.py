@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
-from mmedge.runner import Candidate, Carried, Copied, Engine, Facts, Graph
-from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
+from mmedge.runner import Candidate, Carried, Engine, Facts, Graph, Runner
+from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds, check_start
 
 if TYPE_CHECKING:
     from mmedge.target import Target
@@ -47,7 +47,7 @@ def open(engine: Engine, target: Target) -> OpenvinoRunner:
 
 
 class OpenvinoRunner:
-    """One compiled model with one inference request. Options are OpenVINO's own properties of the CPU device."""
+    """One compiled model, with one inference request for plain runs and two for carried ones. Options are OpenVINO's own properties of the CPU device."""
 
     reuses_outputs = False
 
@@ -56,7 +56,7 @@ class OpenvinoRunner:
         core = openvino.Core()
         try:
             model = core.read_model(graph.path)
-            self._request = core.compile_model(model, "CPU", {**options, "INFERENCE_PRECISION_HINT": HINTS[precision]}).create_infer_request()
+            self._compiled = core.compile_model(model, "CPU", {**options, "INFERENCE_PRECISION_HINT": HINTS[precision]})
         except RuntimeError as error:
             raise MmedgeError(
                 f"OpenVINO {openvino.__version__} cannot compile {graph.path.name}: {str(error).strip().splitlines()[-1]}",
@@ -65,17 +65,48 @@ class OpenvinoRunner:
         # The declared inputs and outputs are the graph's own: OpenVINO keeps the names but not the names of dimensions.
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self.outputs: tuple[TensorSpec, ...] = graph.outputs
+        self._plain: Any = None
+        self._turns: tuple[Any, Any] | None = None
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        # Inputs are read in place; outputs are copied, so that a decoder may feed them back while the next step writes.
-        results = self._request.infer(check_feeds(self.inputs, feeds), share_inputs=True, share_outputs=False)
+        self._plain = self._plain or self._compiled.create_infer_request()
+        # Inputs are read in place; outputs are copied, so that they outlive the next run.
+        results = self._plain.infer(check_feeds(self.inputs, feeds), share_inputs=True, share_outputs=False)
         return {spec.name: results[index] for index, spec in enumerate(self.outputs)}
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
-        return Copied(self, pairs, start)
+        self._turns = self._turns or (self._compiled.create_infer_request(), self._compiled.create_infer_request())
+        return Swapped(self._turns, self, pairs, start)
 
     def __enter__(self) -> OpenvinoRunner:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        del self._request
+        self._plain = self._turns = self._compiled = None
+
+
+class Swapped:
+    """A sequence of runs in which two requests take turns: what one has written, the other reads where it lies.
+
+    OpenVINO's own way is a model with state. It was no faster over a growing cache (bench/results/cache_copy.md), and needs the model compiled a second time.
+    """
+
+    def __init__(self, turns: tuple[Any, Any], runner: Runner, pairs: Mapping[str, str], start: Feeds) -> None:
+        self._tensor = need("openvino", extra="openvino").Tensor
+        held, self._remaining = check_start(runner.inputs, pairs.values(), start)
+        self._now, self._next = turns
+        self._pairs = dict(pairs)
+        self._outputs = [spec.name for spec in runner.outputs if spec.name not in pairs]
+        self._read = list(held.values())  # the tensors use the arrays' memory
+        for name, array in held.items():
+            self._now.set_tensor(name, self._tensor(array, shared_memory=True))
+            if name not in pairs.values():
+                self._next.set_tensor(name, self._tensor(array, shared_memory=True))
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        request, following = self._now, self._next
+        request.infer(check_feeds(self._remaining, feeds), share_inputs=True, share_outputs=True)
+        for output, becomes in self._pairs.items():
+            following.set_tensor(becomes, request.get_tensor(output))
+        self._now, self._next = following, request
+        return {name: request.get_tensor(name).data.copy() for name in self._outputs}
