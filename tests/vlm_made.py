@@ -16,6 +16,8 @@ from mmedge.families.vlm.export import export
 from mmedge.families.vlm.reference import Reference
 from mmedge.families.vlm.session import Session
 from mmedge.family import Allow, Exported
+from mmedge.generate.cache import Cache
+from mmedge.generate.decode import Sampling, decode
 from mmedge.nets.checkpoint import load
 from mmedge.runner import Copied
 from mmedge.tensors import TensorSpec, check_feeds
@@ -67,6 +69,13 @@ class ModuleRunner:
 
     def carry(self, pairs, start):
         return Copied(self, pairs, start)
+
+
+def tokens(session, messages):
+    """What a session says in 20 tokens."""
+    config, prompt = session.config, session._prompt(messages)
+    step = session._step(prompt, Cache(session._runners["language"]))
+    return list(decode(step, prompt.ids.tolist(), stop=frozenset(config.stop), suppress=config.suppress, sampling=Sampling(max_tokens=20)).tokens)
 
 
 @dataclass

@@ -3,22 +3,15 @@
 import numpy as np
 import pytest
 from checkpoints.vlm import make_llava, make_qwen3_vl, make_smolvlm
-from vlm_made import CAT, CHATS, COFFEE, make, said
+from vlm_made import CAT, CHATS, COFFEE, make, said, tokens
 
 from mmedge.errors import MmedgeError
 from mmedge.families.vlm import Options
-from mmedge.generate.cache import Cache
-from mmedge.generate.decode import Sampling, decode
+from mmedge.generate.decode import Sampling
 
 pytestmark = pytest.mark.full
 
 SHORT = Sampling(max_tokens=20)
-
-
-def tokens(session, messages):
-    prompt = session._prompt(messages)
-    step = session._step(prompt, Cache(session._runners["language"]))
-    return list(decode(step, prompt.ids.tolist(), stop=frozenset(session.config.stop), suppress=session.config.suppress, sampling=SHORT).tokens)
 
 
 @pytest.mark.usefixtures("_no_guards")
