@@ -1,4 +1,4 @@
-"""What the exports of models that hear raw samples share. Part of export: torch allowed."""
+"""What the exports share, most of it for models that hear raw samples. Part of export: torch allowed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmedge.errors import MmedgeError
 from mmedge.families.speech.raw import RawSound
 from mmedge.family import Case, Media
 from mmedge.need import need
-from mmedge.nets.checkpoint import read_json
+from mmedge.nets.checkpoint import read_json, tokenizer
 from mmedge.processors.audio import Samples, sound_at
 from mmedge.processors.waveform import WaveformSettings
 
@@ -19,6 +19,17 @@ EXTRACTOR = "Wav2Vec2FeatureExtractor"
 LOWEST_HZ, HIGHEST_HZ = 1_000, 1_000_000
 NAMES = ("question", "remark")
 """Of the golden sounds."""
+
+
+def read_words(folder: Path) -> tuple[bytes, Any] | tuple[None, None]:
+    """tokenizer.json, and the tokenizers.Tokenizer in it; nothing where the checkpoint brings none. Raises MmedgeError: it is damaged."""
+    content = tokenizer(folder)
+    if content is None:
+        return None, None
+    try:
+        return content, need("tokenizers", extra="build").Tokenizer.from_buffer(content)
+    except Exception as error:  # tokenizers raises bare Exceptions, and ValueError
+        raise MmedgeError(f"{folder / 'tokenizer.json'} is no tokenizer: {error}", "get the file again") from error
 
 
 def read_sound(folder: Path, least: int, *, normalise: bool) -> RawSound:

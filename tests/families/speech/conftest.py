@@ -1,47 +1,43 @@
 from __future__ import annotations
 
-import json
 import struct
 
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformers import WhisperConfig, WhisperForConditionalGeneration
+from checkpoints.speech import WINDOW_S, make_hubert, make_moonshine, make_wav2vec2, make_wav2vec2_layer, make_whisper
 
+from mmedge.build import golden
 from mmedge.families.speech import Options
-from mmedge.families.speech.checkpoint import read_checkpoint
-from mmedge.families.speech.export import Decoder, Encoder, names
+from mmedge.families.speech.export import export
+from mmedge.families.speech.session import Session
+from mmedge.families.speech.whisper.checkpoint import read_checkpoint
 from mmedge.processors.wav import write_wav
+from mmedge.runner import Copied
 from mmedge.tensors import TensorSpec
 
-SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|transcribe|>", "<|nospeech|>", "<|notimestamps|>"]
-WORDS = [f"word{index}" for index in range(120)]
-WINDOW_S = 2
+MAKERS = {"whisper": make_whisper, "moonshine": make_moonshine, "wav2vec2": make_wav2vec2, "wav2vec2_layer": make_wav2vec2_layer, "hubert": make_hubert}
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
+def folders(tmp_path_factory):
+    """Kind -> a small checkpoint of it, which is not to be changed."""
+    torch.set_num_threads(1)
+    made = {}
+
+    def folder(kind, complete=True):
+        if (kind, complete) not in made:
+            made[kind, complete] = tmp_path_factory.mktemp(kind)
+            MAKERS[kind](made[kind, complete], complete)
+        return made[kind, complete]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folder(folders):
     """A random Whisper of two layers in transformers' form. Its weights are spread widely: five sounds give five texts."""
-    path = tmp_path_factory.mktemp("whisper")
-    torch.manual_seed(7)
-    config = WhisperConfig(
-        vocab_size=len(SPECIAL) + len(WORDS), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=64, decoder_ffn_dim=64, max_source_positions=50 * WINDOW_S, max_target_positions=40, init_std=0.35,
-        pad_token_id=0, bos_token_id=0, eos_token_id=0, decoder_start_token_id=1,
-    )  # fmt: skip
-    model = WhisperForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "layer_norm" in name or name.endswith(".bias"):
-                weight += 0.1 * torch.randn_like(weight)
-    model.save_pretrained(path)
-    (path / "generation_config.json").write_text(json.dumps({"suppress_tokens": [10, 11, 12], "begin_suppress_tokens": [20, 0], "is_multilingual": True}))
-    tokenizer = Tokenizer(WordLevel({text: index for index, text in enumerate(SPECIAL + WORDS)}, unk_token="<|endoftext|>"))
-    tokenizer.add_special_tokens(SPECIAL)
-    tokenizer.save(str(path / "tokenizer.json"))
-    return path
+    return folders("whisper")
 
 
 @pytest.fixture(scope="session")
@@ -67,18 +63,26 @@ def media(tmp_path, sounds):
 
 
 class TorchRunner:
-    """An export module as a runner, so that what is under test is the session and the module, not a runtime."""
+    """An exported module as a runner, so that what is under test is the session and the module, not a runtime."""
 
     reuses_outputs = False
 
-    def __init__(self, module, inputs, outputs):
-        self.module = module
-        self.inputs, self.outputs = (tuple(TensorSpec(name, "float32", ()) for name in side) for side in (inputs, outputs))
+    def __init__(self, graph):
+        self.graph, self.module = graph, graph.module
+        self.inputs = tuple(
+            TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(axes.get(axis, size) for axis, size in enumerate(tensor.shape)))
+            for name, tensor in graph.inputs.items()
+            for axes in [graph.dynamic.get(name, {})]
+        )
+        self.outputs = tuple(TensorSpec(name, "float32", ()) for name in graph.outputs)
 
     def run(self, feeds):
         with torch.no_grad():
             results = self.module(*(torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in self.inputs))
-        return {spec.name: result.numpy() for spec, result in zip(self.outputs, results)}
+        return {spec.name: result.numpy() for spec, result in zip(self.outputs, results if isinstance(results, tuple) else (results,))}
+
+    def carry(self, pairs, start):
+        return Copied(self, pairs, start)
 
     def __enter__(self):
         return self
@@ -87,15 +91,44 @@ class TorchRunner:
         pass
 
 
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """The assets of an export as files."""
+
+    def written(exported):
+        folder = tmp_path_factory.mktemp("assets")
+        for name, content in exported.assets.items():
+            (folder / name).write_bytes(content)
+        return {name: folder / name for name in exported.assets}
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def laid_out(folders, written):
+    """Kind -> (export of the small checkpoint, its assets as files); the modules are shared: put back what you change."""
+    made = {}
+
+    def laid_out(kind):
+        if kind not in made:
+            exported = export(folders(kind), Options(), golden.media())
+            made[kind] = exported, written(exported)
+        return made[kind]
+
+    return laid_out
+
+
 @pytest.fixture
-def torch_runners(checkpoint):
-    layers = checkpoint.config.layers
-    return {
-        "encoder": TorchRunner(Encoder(checkpoint.model).eval(), ["input_features"], names("cross", layers)),
-        "decoder": TorchRunner(
-            Decoder(checkpoint.model).eval(), ["input_ids", *names("past", layers), *names("cross", layers)], ["logits", *names("present", layers)]
-        ),
-    }
+def torch_session(laid_out):
+    """Kind -> a session over the export's own modules, and their runners; ``scatter`` asks for the fixed form of the cache."""
+
+    def make(kind, scatter=None):
+        exported, assets = laid_out(kind)
+        graphs = {name: graph.fixed(scatter) if scatter and graph.fixed else graph for name, graph in exported.graphs.items()}
+        runners = {name: TorchRunner(graph) for name, graph in graphs.items()}
+        return Session(runners, assets, exported.config), runners
+
+    return make
 
 
 def _text(text):

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import Options, takes
-from mmedge.families.speech.checkpoint import read_checkpoint
+from mmedge.families.speech.whisper.checkpoint import read_checkpoint
 
 OPTIONS = Options(windows_s=(2,))
 
@@ -22,7 +22,7 @@ def edit(path, **changes):
 
 def test_what_the_session_is_told(checkpoint):
     config = checkpoint.config
-    assert (config.mels, config.layers, config.heads, config.head_dim, config.max_tokens) == (80, 2, 2, 16, 40)
+    assert (config.mels, config.max_tokens, config.tokenizer) == (80, 40, True)
     assert config.prompt == (1, 2, 4, 6) and config.stop == 0 and config.no_speech == 5
     assert config.suppress == (10, 11, 12) and config.suppress_first == (20, 0)
 
@@ -43,6 +43,7 @@ def test_windows_must_ascend_and_fit(copy):
             Options(windows_s=windows_s)
     with pytest.raises(MmedgeError, match="listens to 2 s"):
         read_checkpoint(copy, Options(windows_s=(2, 30)))
+    assert read_checkpoint(copy, Options()).config.windows_s == (2,), "where nothing is asked for, the model's own"
 
 
 def drop_weight(folder):
@@ -63,14 +64,17 @@ def truncate(name):
     ("damage", "says"),
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json cannot be read"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "no JSON object"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "something else than a dict"),
         (truncate("config.json"), "config.json cannot be read"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no \\*.safetensors"),
-        (truncate("model.safetensors"), "cannot be loaded as Whisper"),
-        (drop_weight, "first model.encoder.conv1.bias"),
-        (lambda folder: edit(folder / "config.json", encoder_layers=3), "do not fit Whisper"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights in safetensors"),
+        (truncate("model.safetensors"), "model.safetensors"),
+        (drop_weight, "model.encoder.conv1.bias"),
+        (lambda folder: edit(folder / "config.json", encoder_layers=3), "lacks weights of Whisper"),
         (lambda folder: edit(folder / "config.json", activation_function="relu"), "another activation"),
-        (lambda folder: (folder / "tokenizer.json").unlink(), "there is no .*tokenizer.json"),
+        (lambda folder: edit(folder / "config.json", d_model="wide"), "d_model"),
+        (lambda folder: edit(folder / "config.json", decoder_layers=None), "config.json holds a value|cannot be loaded"),
+        (lambda folder: edit(folder / "generation_config.json", suppress_tokens="all"), "suppress_tokens is no list|cannot be loaded"),
+        (lambda folder: edit(folder / "preprocessor_config.json", hop_length=320), "features of its own: hop_length 320"),
         (truncate("tokenizer.json"), "is no tokenizer"),
         (
             lambda folder: (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text().replace("<|notimestamps|>", "<|other|>")),

@@ -8,8 +8,8 @@ import torch
 
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import Options, takes
-from mmedge.families.speech.checkpoint import read_checkpoint
-from mmedge.families.speech.ctranslate2 import read_variables, whisper_weights
+from mmedge.families.speech.whisper.checkpoint import read_checkpoint
+from mmedge.families.speech.whisper.ctranslate2 import read_variables, whisper_weights
 
 ALIAS = ("decoder/projection/weight", "decoder/embeddings/weight")
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from mmedge.errors import MmedgeError
+from mmedge.families.speech import Config
 from mmedge.families.speech.session import Session
 from mmedge.processors.wav import write_wav
+from mmedge.runner import Copied
 from mmedge.tensors import TensorSpec
 
 STOP, NO_SPEECH = 0, 5
@@ -28,7 +30,19 @@ class Decoder:
     """Says the words scripted for a window; its buffers are overwritten by each run, as a runtime's may be."""
 
     reuses_outputs = True
-    inputs = outputs = (TensorSpec("logits", "float32", ()),)
+    inputs = (
+        TensorSpec("input_ids", "int64", (1, "tokens")),
+        *(
+            TensorSpec(f"{kind}_{part}_{index}", "float32", (1, 2, length, 16))
+            for kind, length in (("past", "past"), ("cross", "heard"))
+            for index in range(2)
+            for part in ("key", "value")
+        ),
+    )
+    outputs = ()
+
+    def carry(self, pairs, start):
+        return Copied(self, pairs, start)
 
     def __init__(self, says, sure=10.0, nobody=-10.0):
         self.says, self.sure, self.nobody, self.past_lengths = says, sure, nobody, []
@@ -57,7 +71,7 @@ def make(checkpoint, folder):
     def make(says, **kind):
         config = checkpoint.config.model_copy(update={"windows_s": tuple(says), "prompt": (1, 2, 4, 6), "suppress": (), "suppress_first": ()})
         runners = {"encoder": Encoder(), "decoder": Decoder(says, **kind)}
-        return Session(runners, {"tokenizer.json": folder / "tokenizer.json"}, config), runners
+        return Session(runners, {"tokenizer.json": folder / "tokenizer.json"}, Config(config)), runners
 
     return make
 
@@ -140,7 +154,7 @@ def test_the_past_grows_by_what_was_fed(make):
 def test_a_broken_tokenizer_is_named(checkpoint, tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"not": "one"}))
     with pytest.raises(MmedgeError, match=r"tokenizer\.json is no tokenizer"):
-        Session({"encoder": Encoder(), "decoder": Decoder({2: []})}, {"tokenizer.json": tmp_path / "tokenizer.json"}, checkpoint.config)
+        Session({"encoder": Encoder(), "decoder": Decoder({2: []})}, {"tokenizer.json": tmp_path / "tokenizer.json"}, Config(checkpoint.config))
 
 
 def test_what_is_no_sound_is_refused(make, tmp_path):

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tokenizers
 import torch
 import transformers
 
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import Config, MoonshineConfig, Options
 from mmedge.families.speech.moonshine.session import LONGEST_S, most_tokens
-from mmedge.families.speech.parts import examples, feature_cases, read_sound, sounds, their_values
+from mmedge.families.speech.parts import examples, feature_cases, read_sound, read_words, sounds, their_values
 from mmedge.family import Allow, Case, Exported, Media, TorchGraph
 from mmedge.generate.decode import loops, until_loop
 from mmedge.nets.cache import names
-from mmedge.nets.checkpoint import load, tokenizer
+from mmedge.nets.checkpoint import load
 from mmedge.nets.decoder import decoder_graph
 from mmedge.nets.listening import axes, excerpt
 from mmedge.nets.moonshine import Body, Encoder
@@ -31,18 +30,18 @@ LEAST = least_samples([127, 7, 3], [64, 3, 2])
 def export_moonshine(architecture: str, folder: Path, options: Options, media: Media, allow: Allow) -> Exported:
     """Raises MmedgeError: not a Moonshine checkpoint, incomplete or damaged."""
     model = load(architecture, folder, allow)
-    words = tokenizer(folder)
-    config = read_config(folder, model, words, options)
+    content, words = read_words(folder)
+    config = read_config(folder, model, options, tokenizer=content is not None)
     encoder = Encoder(model).eval()
     return Exported(
         graphs=_graphs(model, encoder, config, media),
-        assets={"tokenizer.json": words} if words is not None else {},
+        assets={"tokenizer.json": content} if content is not None else {},
         config=Config(config),
         cases=_cases(model, config, words, media),
     )
 
 
-def read_config(folder: Path, model: Any, words: bytes | None, options: Options) -> MoonshineConfig:
+def read_config(folder: Path, model: Any, options: Options, *, tokenizer: bool) -> MoonshineConfig:
     """Raises MmedgeError: the model groups its heads, which transformers' own Moonshine cannot run, or its tokens lie outside the vocabulary."""
     said, generation = model.config, model.generation_config
     heads = {said.encoder_num_attention_heads, said.encoder_num_key_value_heads, said.decoder_num_attention_heads, said.decoder_num_key_value_heads}
@@ -55,7 +54,7 @@ def read_config(folder: Path, model: Any, words: bytes | None, options: Options)
         raise MmedgeError(f"{folder} starts texts with token {start} and ends them with {stop}", f"name tokens below {said.vocab_size} in its config.json")
     return MoonshineConfig(
         sound=read_sound(folder, LEAST, normalise=False),
-        tokenizer=words is not None,
+        tokenizer=tokenizer,
         start=start,
         stop=stops,
         suppress=tuple(generation.suppress_tokens or ()),
@@ -109,14 +108,14 @@ def reference_tokens(model: Any, config: MoonshineConfig, samples: Samples, max_
     return until_loop(tokens[: next((at for at, token in enumerate(tokens) if token in config.stop), len(tokens))])
 
 
-def _cases(model: Any, config: MoonshineConfig, words: bytes | None, media: Media) -> list[Case]:
+def _cases(model: Any, config: MoonshineConfig, words: Any, media: Media) -> list[Case]:
     cases = feature_cases(media, config.sound, LONGEST_S)
     source = f"transformers {transformers.__version__} generate, greedy"
     for sound, samples in sounds(media, config.sound, LONGEST_S):
         tokens = reference_tokens(model, config, samples, min(TOKENS + 1, config.max_tokens))
         cases.append(Case("verb", "tokens", {"sound": sound, "max_tokens": TOKENS}, tokens, source))
-        if words is not None and config.sound.told:
+        if words and config.sound.told:
             tokens = reference_tokens(model, config, samples, most_tokens(config, len(samples)))
-            text = tokenizers.Tokenizer.from_buffer(words).decode(tokens, skip_special_tokens=True).strip()
+            text = words.decode(tokens, skip_special_tokens=True).strip()
             cases.append(Case("verb", "transcribe", {"sound": sound}, "" if loops(tokens) else text, source))
     return cases

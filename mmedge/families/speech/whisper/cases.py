@@ -94,7 +94,7 @@ def golden_cases(checkpoint: Checkpoint, media: Media) -> list[Case]:
         if config.windows_s[-1] == checkpoint.trained_s:
             expected = until_loop(found.tokens[:TOKENS])
             cases.append(Case("verb", "tokens", {"sound": f"@{name}", "max_tokens": TOKENS}, expected, generated))
-        if checkpoint.tokenizer is not None and found.stopped and found.avg_logprob >= SURE:
-            text = need("tokenizers", extra="build").Tokenizer.from_buffer(checkpoint.tokenizer).decode(found.tokens, skip_special_tokens=True).strip()
+        if checkpoint.words and found.stopped and found.avg_logprob >= SURE:
+            text = checkpoint.words.decode(found.tokens, skip_special_tokens=True).strip()
             cases.append(Case("verb", "transcribe", {"sound": f"@{name}"}, text, generated))
     return cases

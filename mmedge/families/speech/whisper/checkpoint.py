@@ -8,10 +8,11 @@ from typing import Any
 
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import Options, WhisperConfig, takes
+from mmedge.families.speech.parts import read_words
 from mmedge.families.speech.whisper.ctranslate2 import whisper_weights
 from mmedge.family import Allow
 from mmedge.need import need
-from mmedge.nets.checkpoint import load, read_json, tokenizer
+from mmedge.nets.checkpoint import load, read_json
 from mmedge.processors.log_mel import HOP, N_FFT, RATE_HZ
 
 ENGLISH_ONLY_TOKENS = 51_864
@@ -30,6 +31,8 @@ class Checkpoint:
     """transformers.WhisperForConditionalGeneration in float32, ready for ``generate``."""
     tokenizer: bytes | None
     """tokenizer.json."""
+    words: Any
+    """The tokenizers.Tokenizer in it."""
     config: WhisperConfig
 
     @property
@@ -58,7 +61,7 @@ def read_checkpoint(folder: Path, options: Options, allow: Allow = Allow()) -> C
     if model.config.activation_function != "gelu" or model.config.scale_embedding:
         raise MmedgeError(f"{folder} is a Whisper with another activation or scaled embeddings", "name a checkpoint with Whisper's own architecture")
     _check_features(folder)
-    words = tokenizer(folder)
+    content, words = read_words(folder)
     prompt = {"prompt": (model.config.decoder_start_token_id,), "stop": _first(model.config.eos_token_id), "no_speech": None}
     if words is not None:
         prompt = _prompt(folder, options, words, multilingual, model.config.vocab_size)
@@ -71,7 +74,7 @@ def read_checkpoint(folder: Path, options: Options, allow: Allow = Allow()) -> C
         suppress_first=tuple(token for token in lists[1] if token < model.config.vocab_size),
         max_tokens=model.config.max_target_positions,
     )
-    return Checkpoint(model.eval(), words, config)
+    return Checkpoint(model.eval(), content, words, config)
 
 
 def _windows(options: Options, positions: int) -> tuple[int, ...]:
@@ -83,10 +86,9 @@ def _windows(options: Options, positions: int) -> tuple[int, ...]:
     return tuple(window_s for window_s in options.windows_s if window_s * FRAMES_PER_S <= positions) or (positions // FRAMES_PER_S,)
 
 
-def _prompt(folder: Path, options: Options, content: bytes, multilingual: bool, vocabulary: int) -> dict[str, Any]:
+def _prompt(folder: Path, options: Options, words: Any, multilingual: bool, vocabulary: int) -> dict[str, Any]:
     """The special tokens by the tokenizer's names for them."""
     path = folder / "tokenizer.json"
-    words = _tokenizer(path, content)
 
     def token(text: str) -> int:
         if (found := words.token_to_id(text)) is None:
@@ -141,10 +143,3 @@ def _from_ctranslate2(folder: Path) -> Any:
         raise MmedgeError(f"{folder / 'model.bin'} does not fit Whisper: {str(error).splitlines()[1].strip()}", "get the file again") from error
     model.tie_weights()
     return model
-
-
-def _tokenizer(path: Path, content: bytes) -> Any:
-    try:
-        return need("tokenizers", extra="build").Tokenizer.from_buffer(content)
-    except Exception as error:  # tokenizers raises Exception itself
-        raise MmedgeError(f"{path} is no tokenizer: {error}", "get the file again") from error
