@@ -64,9 +64,9 @@ class TorchGraph:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A model that already is ONNX, as a file or as bytes. Its reference is an evaluator that optimises nothing."""
+    """A model that already is ONNX, as a file, as bytes, or as an ``onnx_ir.Model``. Its reference is an evaluator that optimises nothing."""
 
-    model: Path | bytes
+    model: Any
     feeds: dict[str, Array]
     """Golden feeds."""
 

@@ -82,13 +82,16 @@ def _traced(role: str, name: str, source: TorchGraph, path: Path, opset: int, we
 
 
 def _copied(name: str, source: OnnxGraph, path: Path, weights: Weights | None, written: Written) -> _Made:
-    if weights is None or isinstance(source.model, bytes):
+    if isinstance(source.model, bytes) or (weights is None and isinstance(source.model, Path)):
         path.write_bytes(source.model if isinstance(source.model, bytes) else source.model.read_bytes())
     else:
-        read_graph(source.model)
         ir = need("onnx_ir", extra="build")
-        model = ir.load(str(source.model))
-        weights.take(model)
+        model = source.model
+        if isinstance(model, Path):
+            read_graph(model)
+            model = ir.load(str(model))
+        if weights is not None:
+            weights.take(model)
         ir.save(model, str(path))
     graph = replace(read_graph(path), weights=weights.path if weights else None)
     outputs, reference = golden.reference_outputs(graph, source)

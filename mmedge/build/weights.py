@@ -70,6 +70,8 @@ def weighs(graphs: Iterable[TorchGraph | OnnxGraph]) -> int:
             sizes.update({tensor.data_ptr(): tensor.nbytes for tensor in graph.module.state_dict().values()})
         elif isinstance(graph.model, Path):
             sizes.update({path: path.stat().st_size for path in (graph.model, *external_files(graph.model)) if path.is_file()})
+        elif not isinstance(graph.model, bytes):
+            sizes.update({id(value): value.const_value.nbytes for value in graph.model.graph.initializers.values() if value.const_value is not None})
     return sum(sizes.values())
 
 

@@ -128,4 +128,3 @@ RULES: dict[str, Callable[[Any, int, int, torch.Generator], Tensor]] = {
     "input_features": _features,
     "bbox": _boxes,
 }
-

@@ -10,12 +10,13 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 from torch import Tensor
-from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+from transformers.exporters.configs import OnnxConfig
+from transformers.exporters.exporter_onnx import OnnxExporter
 from transformers.exporters.utils import decompose_for_generation, prepare_for_export
 
 from mmedge.errors import GateFailed, MmedgeError
@@ -43,9 +44,10 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     architecture = _architecture(config)
     model = load(architecture, folder, allow)
     torch.manual_seed(0)
-    inputs, source = [from_media(folder, model, media, *(list(names[:count]) for names in MEDIA)) for count in (2, 1)], "processor"
-    if not all(inputs):
-        inputs, source = [by_rule(model, batch=2, tokens=7), by_rule(model, batch=1, tokens=5, seed=1)], "rule"
+    inputs = [from_media(folder, model, media, *(list(names[:count]) for names in MEDIA)) for count in (2, 1)]
+    source: Literal["processor", "rule"] = "processor" if all(inputs) else "rule"
+    if source == "rule":
+        inputs = [by_rule(model, batch=2, tokens=7), by_rule(model, batch=1, tokens=5, seed=1)]
     with _quietly():
         first, second = (_components(architecture, model, one) for one in inputs)
         graphs = {name: _graph(architecture, name, model, *first[name], *second[name]) for name in first}
@@ -78,28 +80,38 @@ def _components(architecture: str, model: Any, inputs: dict[str, Tensor]) -> Com
 
 
 def _graph(architecture: str, name: str, model: Any, module: Any, inputs: dict[str, Any], _: Any, others: dict[str, Any]) -> TorchGraph:
-    module, inputs, flags = prepare_for_export(module, inputs)
-    others = prepare_for_export(module, others)[1]
-    flat, other = Flat(module, model, {**inputs, **flags}).eval(), Flat(module, model, {**others, **flags}).tensors()
-    tensors = flat.tensors()
+    module, ready, flags = prepare_for_export(module, inputs)
+    flat = Flat(module, model, {**ready, **flags}).eval()
+    one = Flat(module, model, {**prepare_for_export(module, others)[1], **flags}).eval()
+    made, outputs = _traced(architecture, name, flat, OnnxConfig(opset_version=OPSET, dynamic=True, dynamic_shapes=shapes(flat.tensors())))
+    tensors, other = flat.tensors(), one.tensors()
+    if other.keys() != tensors.keys() or not all(_fits(made, key, value) for key, value in other.items()):
+        # Some size that should be free is not: then one example, as it is, is all that is promised.
+        made, outputs = _traced(architecture, name, one, OnnxConfig(opset_version=OPSET))
+        flat, tensors, other = one, other, {}
+    _connected(architecture, name, made, outputs)
+    _name_sizes(made)
+    program = torch.onnx.ONNXProgram(made, None)
+    return TorchGraph(Positional(flat, tuple(tensors)), tensors, outputs, other=other or None, program=program)
+
+
+def _traced(architecture: str, name: str, flat: Flat, settings: OnnxConfig) -> tuple[Any, tuple[str, ...]]:
     with torch.no_grad():
-        outputs = flat(**tensors)
+        outputs = tuple(flat(**flat.tensors()))
     try:
-        made = OnnxExporter().export_program(flat, dict(tensors), OnnxConfig(opset_version=OPSET, dynamic=True, dynamic_shapes=shapes(tensors)))[0]
+        exporter: Any = OnnxExporter()
+        return exporter.export_program(flat, flat.tensors(), settings)[0], outputs
     except Exception as error:  # torch.export and torch.onnx wrap whatever tracing met
         raise _cannot(architecture, f"be exported ({name})", error) from error
-    _connected(architecture, name, made, tuple(outputs))
-    _name_sizes(made, tensors)
-    fits = other.keys() == tensors.keys() and all(_fits(made, key, value) for key, value in other.items())
-    program = torch.onnx.ONNXProgram(made, None)  # type: ignore[arg-type]
-    return TorchGraph(Positional(flat, tuple(tensors)), tensors, tuple(outputs), other=other if fits else None, program=program)
 
 
 def _connected(architecture: str, name: str, made: Any, outputs: tuple[str, ...]) -> None:
     """Every output has the name that the model gives it, and something of the inputs in it."""
     found = tuple(value.name for value in made.graph.outputs)
     if found != outputs:
-        raise GateFailed(f"{name} of {architecture} came out with outputs {', '.join(map(str, found))} instead of {', '.join(outputs)}", "report it with the model")
+        raise GateFailed(
+            f"{name} of {architecture} came out with outputs {', '.join(map(str, found))} instead of {', '.join(outputs)}", "report it with the model"
+        )
     fed = set(made.graph.inputs)
     for node in made.graph:
         if any(value in fed for value in node.inputs) or any(attribute.type.name in ("GRAPH", "GRAPHS") for attribute in node.attributes.values()):
@@ -108,21 +120,28 @@ def _connected(architecture: str, name: str, made: Any, outputs: tuple[str, ...]
         raise GateFailed(f"the output {loose[0]} of {name} of {architecture} depends on no input", "report it with the model: a part of it got lost")
 
 
-def _name_sizes(made: Any, tensors: dict[str, Tensor]) -> None:
+def _name_sizes(made: Any) -> None:
     """torch calls the dynamic sizes s72, s53: call them by what they are, in sums and products too."""
     names: dict[str, str] = {}
     for value in made.graph.inputs:
         for axis, size in enumerate(value.shape):
             if not isinstance(size, int) and size.value not in names:
-                cached = value.name.startswith(("past_", "cross_"))
-                kind = "batch" if axis == 0 else value.name.partition("_")[0] if cached else "tokens" if "tokens" not in names.values() else f"{value.name}_{axis}"
-                names[size.value] = kind
-    pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b") if names else None
-    ir = type(made.graph.inputs[0].shape)
-    values = [*made.graph.inputs, *(value for node in made.graph.all_nodes() for value in node.outputs)]
-    for value in values if pattern else ():
+                names[size.value] = _size_name(value.name, axis, names)
+    if not names:
+        return
+    pattern, shape_of = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b"), type(made.graph.inputs[0].shape)
+    for value in [*made.graph.inputs, *(value for node in made.graph.all_nodes() for value in node.outputs)]:
         if value.shape is not None:
-            value.shape = ir([size if isinstance(size, int) or size.value is None else pattern.sub(lambda found: names[found[1]], size.value) for size in value.shape])
+            told = [size if isinstance(size, int) or size.value is None else pattern.sub(lambda found: names[found[1]], size.value) for size in value.shape]
+            value.shape = shape_of(told)
+
+
+def _size_name(tensor: str, axis: int, taken: dict[str, str]) -> str:
+    if axis == 0:
+        return "batch"
+    if tensor.startswith(("past_", "cross_")):
+        return tensor.partition("_")[0]
+    return f"{tensor}_{axis}" if "tokens" in taken.values() else "tokens"
 
 
 def _fits(made: Any, key: str, tensor: Tensor) -> bool:
@@ -135,7 +154,8 @@ def _cannot(architecture: str, what: str, error: BaseException) -> MmedgeError:
         error = error.__cause__
     said = first_line(error) if isinstance(error, Exception) else type(error).__name__
     return MmedgeError(
-        f"{architecture} cannot {what} by transformers {transformers.__version__}: {said}", 'write its graphs yourself: a recipe with module = "package.module:factory"'
+        f"{architecture} cannot {what} by transformers {transformers.__version__}: {said}",
+        'write its graphs yourself: a recipe with module = "package.module:factory"',
     )
 
 

@@ -69,7 +69,9 @@ def _checked(name: str, graphs: Any) -> dict[str, Any]:
         if not isinstance(key, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", key):
             raise MmedgeError(f"{name} calls a graph {key!r}", "use lower case letters, digits and _: it becomes the name of a file")
         if graph.dynamic and graph.other is None:
-            raise MmedgeError(f"the graph {key} of {name} has dynamic axes and no second example", "give other={...}: inputs of other sizes, to be held against too")
+            raise MmedgeError(
+                f"the graph {key} of {name} has dynamic axes and no second example", "give other={...}: inputs of other sizes, to be held against too"
+            )
         if not isinstance(graph.module, torch.nn.Module) or not all(isinstance(one, torch.Tensor) for one in graph.inputs.values()) or not graph.outputs:
             raise MmedgeError(f"the graph {key} of {name} is not complete", "give it a torch module, inputs as tensors by name, and the names of its outputs")
     return graphs
