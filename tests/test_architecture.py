@@ -32,8 +32,8 @@ SIBLINGS = [{"families", "backends"}, {"build", "assistant"}]
 APART = {"families", "backends"}
 """Folders whose members never meet."""
 HEAVY = {"torch", "transformers", "tensorrt", "tensorrt_rtx_bindings", "openvino", "onnxruntime", "onnx", "onnxscript", "optimum", "safetensors"}
-HEAVY |= {"huggingface_hub", "cv2", "av", "sounddevice", "piper", "scipy", "librosa", "soundfile"}
-TORCH = {"torch", "transformers", "onnxscript", "optimum"}
+HEAVY |= {"huggingface_hub", "peft", "cv2", "av", "sounddevice", "piper", "scipy", "librosa", "soundfile"}
+TORCH = {"torch", "transformers", "onnxscript", "optimum", "peft"}
 
 
 def imports(module: str, *, lazy: bool = True) -> Iterator[str]:

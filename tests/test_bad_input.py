@@ -287,21 +287,146 @@ def test_a_target_of_older_runtimes_is_refused_by_compile_too(refused, toy_bundl
         ("./nowhere", "there is no recipe './nowhere'", "or the path of a .toml file"),
         ("notes.txt", "is a file, but no recipe", "name a recipe"),
         ("file:notes.txt", "is a file", "name the folder"),
+        ("model.bin", "is a pickle", "name the folder"),
+        ("model.gguf", "is of llama.cpp", "take the checkpoint"),
+        ("model.onnx", "is not a valid ONNX file", "undamaged"),
+        ("lost.toml", "there is no folder", "starts at the recipe"),
+        ("none.toml", "names neither files nor a folder for its dual_encoder model", "folder ="),
         ("x" * 3000, "File name too long", "name another"),
-        ("empty", "it holds no config.json", "WhisperForConditionalGeneration (speech)"),
-        ("listed", "its config.json names no architecture", "CLIPModel (dual_encoder)"),
-        ("other", "no model family takes LlamaForCausalLM", "CLIPModel (dual_encoder)"),
+        ("empty", "it holds no config.json", "WhisperForConditionalGeneration, and most others of transformers"),
+        ("listed", "its config.json names no architecture", "CLIPModel"),
+        ("other", "neither a model family nor transformers", "nearest: LlamaForCausalLM"),
+        ("text", "cannot be read as JSON", "undamaged"),
     ],
 )
 def test_what_cannot_be_exported(refused, what, said, fix):
-    Path("notes.txt").write_text("mine")
-    for name, config in (("empty", None), ("listed", {"architectures": [{}]}), ("other", {"architectures": ["LlamaForCausalLM"]})):
+    for name in ("notes.txt", "model.bin", "model.gguf", "model.onnx"):
+        Path(name).write_text("mine")
+    Path("lost.toml").write_text(RECIPE.replace('"toy"', '"dual_encoder"') + 'folder = "nowhere"\n')
+    Path("none.toml").write_text(RECIPE.replace('"toy"', '"dual_encoder"'))
+    Path("text").mkdir()
+    Path("text/config.json").write_text("[" * 100_000)
+    for name, config in (("empty", None), ("listed", {"architectures": [{}]}), ("other", {"architectures": ["LamaForCausalLM"]})):
         Path(name).mkdir()
         if config:
             (Path(name) / "config.json").write_text(json.dumps(config).replace("[{}]", "5"))
     found = refused("export", what, "-t", "cpu", "-o", "new.bundle", "--offline")
     assert said in found[0] and fix in found[1]
-    assert not Path("new.bundle").exists()
+    assert not (Path("new.bundle") / MANIFEST).exists()
+
+
+@pytest.fixture
+def bert(mmedge):
+    """A whole checkpoint in the folder ``bert``, and what it is changed with."""
+    from checkpoints.auto import make_bert
+
+    make_bert(Path("bert"))
+    return Path("bert")
+
+
+def without(folder, *keys):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    save_file({key: value for key, value in weights.items() if key not in keys}, folder / "model.safetensors", {"format": "pt"})
+    return weights
+
+
+def damage(folder, how):
+    import torch
+    from safetensors.torch import save_file
+
+    path = folder / "model.safetensors"
+    if how == "pickle":
+        torch.save(without(folder), folder / "pytorch_model.bin")
+        path.unlink()
+    elif how == "missing":
+        without(folder, "classifier.weight")
+    elif how == "extra":
+        save_file({**without(folder), "other.weight": torch.ones(2)}, path, {"format": "pt"})
+    elif how == "NaN":
+        weights = without(folder)
+        weights["classifier.bias"][1] = float("nan")
+        save_file(weights, path, {"format": "pt"})
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-10])
+    elif how == "shard":
+        path.unlink()
+        (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    else:
+        content = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**content, **how}))
+
+
+@pytest.mark.parametrize(
+    ("how", "what", "fix"),
+    [
+        ("pickle", "holds its weights as a pickle (pytorch_model.bin)", "convert it: python -c"),
+        ("missing", "lacks weights of BertForSequenceClassification: classifier.weight", "--any-weights"),
+        ("extra", "holds weights that BertForSequenceClassification has not: other.weight", "--any-weights"),
+        ("NaN", "hold NaN or infinity: classifier.bias", "undamaged"),
+        ("cut", "model.safetensors is damaged or cut off", "get it again"),
+        ("shard", "lacks model-00001-of-00002.safetensors of the 1 files", "missing files"),
+        ({"hidden_size": "wide"}, "Field 'hidden_size' expected int, got str", "correct it"),
+        ({"num_labels": 5}, "weights of another shape: classifier.bias [3] instead of [5]", "--any-weights"),
+        ({"model_type": "brain"}, "model_type 'brain', which transformers", "config.json that was saved"),
+        ({"auto_map": {"AutoModel": "own.OwnModel"}}, "wants to run its own code: own.OwnModel", "--trust-code"),
+        ({"auto_map": {"AutoModel": "a/b--own.OwnModel"}}, "code of another repository: a/b", "into the folder"),
+    ],
+    ids=str,
+)
+def test_checkpoints_that_are_refused(refused, bert, how, what, fix):
+    damage(bert, how)
+    found = refused("export", bert, "-t", "cpu", "-o", "new.bundle", "--offline")
+    assert what in found[0] and fix in found[1]
+    assert not (Path("new.bundle") / MANIFEST).exists()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("how", ["missing", "extra"])
+def test_wrong_weights_are_accepted_by_whoever_says_so(mmedge, bert, how):
+    damage(bert, how)
+    status, _, said = mmedge("export", bert, "-t", "cpu", "-o", "new.bundle", "--any-weights")
+    assert status == 0, said
+
+
+def test_a_target_that_takes_no_such_opset(refused, mmedge):
+    from checkpoints.sources import make_classifier
+
+    make_classifier(Path("folder"), "image")
+    Path("mine.toml").write_text(TARGET.replace("max_opset = 18", "max_opset = 11"))
+    assert "is opset 18" in refused("export", "folder", "-t", "mine.toml", "-o", "new.bundle")[0]
+
+
+def test_a_module_runs_only_when_it_is_asked_for(refused):
+    Path("mine.toml").write_text(RECIPE.replace('family = "toy"', 'module = "beside:factory"'))
+    Path("beside.py").write_text("open('ran', 'w')")
+    what, fix = refused("export", "mine.toml", "-t", "cpu")
+    assert "wants to run code: beside:factory" in what and "--trust-code" in fix
+    assert "beside is not installed" in refused("export", "mine.toml", "-t", "cpu", "--trust-code")[0]
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("base", "what"), [("nowhere", "is not there: nowhere"), ("owner/name", "hf:owner/name@main"), (None, "does not say which model it was trained on")]
+)
+def test_an_adapter_without_its_base(refused, base, what):
+    Path("tuned").mkdir()
+    Path("tuned/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    assert what in refused("export", "tuned", "-t", "cpu", "--offline")[0]
+
+
+@pytest.mark.parametrize("file", ["encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"])
+def test_a_folder_of_optimum_that_is_not_whole(refused, mmedge, file):
+    from checkpoints.sources import make_speech
+
+    make_speech(Path("folder"), merged=False)
+    whole = Path("folder", file).read_bytes()
+    Path("folder", file).write_bytes(whole[: len(whole) // 2])
+    assert f"{file} is not a valid ONNX file" in refused("export", "folder", "-t", "cpu")[0]
+    Path("folder", file).unlink()
+    if file != "encoder_model.onnx":  # without it the two decoders are graphs like any other
+        assert f"lacks {file}" in refused("export", "folder", "-t", "cpu")[0]
 
 
 def test_a_bundle_is_no_checkpoint(toy_bundle):
@@ -323,7 +448,11 @@ def test_no_network_and_nothing_cached(refused):
 
 def test_a_cache_that_cannot_be(refused, monkeypatch):
     monkeypatch.setenv("MMEDGE_CACHE", "/proc/nowhere")
-    assert "the cache /proc/nowhere cannot be written" in refused("export", "toy", "-t", "cpu", "-o", "new.bundle")[0]
+    Path("weights.bin").write_bytes(b"x")
+    Path("mine.toml").write_text(
+        RECIPE + f'files = {{"w.bin" = {{sources = ["file:{Path("weights.bin").absolute()}"], sha256 = "{hashlib.sha256(b"x").hexdigest()}"}}}}\n'
+    )
+    assert "the cache /proc/nowhere cannot be written" in refused("export", "mine.toml", "-t", "cpu", "-o", "new.bundle")[0]
 
 
 def test_without_a_command_the_help_is_shown(mmedge):

@@ -12,6 +12,7 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
+from mmedge.nets.checkpoint import tokenizer
 from mmedge.processors.audio import load_sound
 from mmedge.processors.resample import resample
 
@@ -49,12 +50,16 @@ def by_rule(model: Any, *, batch: int, tokens: int, seed: int = 0) -> dict[str, 
 def from_media(folder: Path, model: Any, media: Mapping[str, Any], texts: list[str], pictures: list[str], sounds: list[str]) -> dict[str, Tensor]:
     """What the checkpoint's own processor makes of real media: as many of each as are named. Empty where it has none, or one that this machine cannot run."""
     taken = parameters(model)
-    for kind, given in (
-        ("AutoProcessor", {"text": texts, "images": pictures, "audio": sounds}),
-        ("AutoTokenizer", {"text": texts}),
-        ("AutoImageProcessor", {"images": pictures}),
-        ("AutoFeatureExtractor", {"raw_speech": sounds}),
+    # Asked for what is not there, transformers makes a tokenizer of nothing.
+    words, others = tokenizer(folder) is not None, any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
+    for there, kind, given in (
+        (words and others, "AutoProcessor", {"text": texts, "images": pictures, "audio": sounds}),
+        (words, "AutoTokenizer", {"text": texts}),
+        (others, "AutoImageProcessor", {"images": pictures}),
+        (others, "AutoFeatureExtractor", {"raw_speech": sounds}),
     ):
+        if not there:
+            continue
         try:
             processor = getattr(transformers, kind).from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             feeds = {key: values for key, values in given.items() if key in inspect.signature(processor.__call__).parameters}

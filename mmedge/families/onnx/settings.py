@@ -79,7 +79,7 @@ def _text(folder: Path, config: dict[str, Any], words: Tokenizer) -> TextSetting
     if number is None:  # nothing names it: what fills is masked, where the model takes a mask
         number = int(sizes.get("pad_token_id") or 0)
         token = words.id_to_token(number) or ""
-    return TextSettings(length=min(length, LONGEST), pad_id=number, pad_token=token)
+    return TextSettings(length=min(length, LONGEST), pad_id=number, pad_token=str(token))
 
 
 def _labels(config: dict[str, Any], parts: Parts) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ def session(bundle):
     return bundle.session("onnx", target="cpu")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("make", [sources.make_speech, partial(sources.make_speech, merged=False, external=True)], ids=["merged", "pair, external data"])
 def test_whisper(make, tmp_path):
     make(tmp_path / "folder")
@@ -159,6 +160,7 @@ def test_a_decoder_that_computes_something_else_is_noticed(tmp_path, change):
         export(tmp_path, Options(), media())
 
 
+@pytest.mark.full
 def test_a_decoder_traced_for_one_token_reads_its_prompt_token_by_token(tmp_path):
     def for_one(graph):
         graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "fixed"))
