@@ -113,7 +113,8 @@ class Session:
 
     def embed_audio(self, sound: Sound) -> Floats:
         """The sound in the common space, float32 [D], length 1."""
-        return np.array(self._item.run(self.log_mel(sound))["audio_embedding"][0], np.float32)
+        feeds = self.log_mel(sound)
+        return np.array(self._item.run(feeds)["audio_embedding"][0], np.float32)
 
     def embed_text(self, text: str | Sequence[str]) -> Floats:
         """Texts in the common space, float32 [B, D], each of length 1."""

@@ -72,7 +72,7 @@ def assert_logits(folder, eyes, change=lambda x: x):
         pixels = eyes.pixels(GOLDEN / f"{name}.jpg")
         with torch.inference_mode():
             expected = model(torch.from_numpy(pixels)).numpy()
-        found = eyes._image.run({"pixel_values": change(pixels)})["logits"]
+        found = eyes._item.run({"pixel_values": change(pixels)})["logits"]
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
