@@ -51,12 +51,18 @@ def byte_pairs(special: list[str]) -> transformers.PreTrainedTokenizerFast:
 
 
 def lively(model: torch.nn.Module, scale: float = 0.3) -> torch.nn.Module:
-    """Weights spread, and positions of texts that matter more: otherwise such a decoder says one word over and over."""
+    """Weights spread; positions of texts that matter, or such a decoder says one word over and over; attention that is sharp, or no cache does."""
     spread(model, seed=1, scale=scale)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if ("position" in name or "wpe" in name) and weight.dim() == 2 and len(weight) >= POSITIONS:
+            if weight.dim() < 2:
+                continue
+            if ("position" in name or "wpe" in name) and len(weight) >= POSITIONS:
                 weight.mul_(4)
+            elif ".attn.c_attn" in name:
+                weight.mul_(16)
+            elif any(part in name for part in ("query", "key", "q_proj", "k_proj")):
+                weight.mul_(3)
     return model
 
 
@@ -89,7 +95,7 @@ def make_git(folder: Path, complete: bool = True) -> None:
     config = transformers.GitConfig(
         **SMALL, vision_config=TOWER, vocab_size=len(tokenizer), max_position_embeddings=POSITIONS, bos_token_id=2, eos_token_id=3, pad_token_id=0
     )
-    lively(transformers.GitForCausalLM(config)).save_pretrained(folder)
+    lively(transformers.GitForCausalLM(config), scale=0.5).save_pretrained(folder)
     if complete:
         image = transformers.CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=SQUARE)
         transformers.GitProcessor(image, tokenizer).save_pretrained(folder)
@@ -151,4 +157,5 @@ CHECKPOINTS = {
     "BlipForConditionalGeneration": make_blip,
     "GitForCausalLM": make_git,
     "VisionEncoderDecoderModel": make_vit_gpt2,
+    "VisionEncoderDecoderModel-TrOCR": make_trocr,
 }

@@ -38,7 +38,7 @@ def make_vilt(folder: Path, complete: bool = True) -> None:
         id2label=dict(enumerate(LABELS)),
         label2id={label: index for index, label in enumerate(LABELS)},
     )
-    lively(transformers.ViltForQuestionAnswering(config)).save_pretrained(folder)
+    lively(transformers.ViltForQuestionAnswering(config), scale=2).save_pretrained(folder)
     if complete:
         image = transformers.ViltImageProcessorPil(size={"shortest_edge": SIDE}, size_divisor=PATCH)
         transformers.ViltProcessor(image, tokenizer).save_pretrained(folder)

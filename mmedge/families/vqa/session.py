@@ -81,12 +81,15 @@ class Session:
         """The best answers with their probabilities, each for itself. Raises MmedgeError as ``answer``, and for a model that writes."""
         if self.config.writer is not None:
             raise MmedgeError("this model writes its answers and has no list of them to score", "call answer")
-        logits = np.asarray(self._runners["classifier"].run({**self.tokens(question), **self.pixels(image)})["logits"][0], np.float64)
+        feeds = {**self.tokens(question), **self.pixels(image)}
+        logits = np.asarray(self._runners["classifier"].run(feeds)["logits"][0], np.float64)
         chances = 1 / (1 + np.exp(-logits))
         return [(self._labels[index], float(chances[index])) for index in np.argsort(-logits, kind="stable")[:top]]
 
     def _ask(self, image: Picture, question: str, writer: Writer, sampling: Sampling) -> tuple[Step, Sampling]:
-        asked: dict[str, Array] = {**self.tokens(question), **self._runners["image_encoder"].run(self.pixels(image))}
+        asked: dict[str, Array] = dict(self.tokens(question))
+        pixels = self.pixels(image)
+        asked |= self._runners["image_encoder"].run(pixels)
         cache = Cache(self._runners["decoder"], self._runners["question_encoder"].run(asked))
 
         def step(tokens: NDArray[np.int64]) -> NDArray[np.float32]:
