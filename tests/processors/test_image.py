@@ -193,3 +193,20 @@ def test_a_batch_and_pictures_that_do_not_fit_together():
         ImageProcessor(ImageSettings(shortest_edge=8))([COLOURS, GOLDEN / "cat.jpg"])
     with pytest.raises(MmedgeError, match="too long and narrow"):
         ImageProcessor(ImageSettings(shortest_edge=1000))([np.zeros((1, 70_000, 3), np.uint8)])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("kind", ["CLIPImageProcessorPil", "SiglipImageProcessorPil", "ChineseCLIPImageProcessorPil"])
+def test_turned_pictures_are_those_that_transformers_loads(kind, orientation, tmp_path):
+    """Its ``load_image`` obeys EXIF, its processors do not."""
+    import transformers
+    from transformers.image_utils import load_image as load_as_transformers
+
+    picture = Image.open(GOLDEN / "coffee.jpg")
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    theirs = getattr(transformers, kind)()
+    ours = ImageProcessor(ImageSettings.from_preprocessor(theirs.to_dict()))([tmp_path / "turned.jpg"])
+    np.testing.assert_array_equal(ours, theirs(load_as_transformers(str(tmp_path / "turned.jpg")), return_tensors="np")["pixel_values"])

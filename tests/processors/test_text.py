@@ -108,3 +108,38 @@ def test_a_file_that_is_no_tokenizer(content, tmp_path: Path):
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(MmedgeError, match="is no tokenizer"):
         TextProcessor(tmp_path / "tokenizer.json", TextSettings(length=6, pad_id=0, pad_token="[PAD]"))
+
+
+CHINESE = ["一只猫", "一杯咖啡放在桌子上", "ＡＢＣ，全角！", "这是 a cat 和 2只狗", "", "𠮷野家", "房子前面有自行车吗？" * 4]
+
+
+@pytest.mark.full
+def test_chinese_as_bert_of_transformers_cuts_it(tmp_path):
+    """Single characters, full-width signs and mixed texts; also one beyond the basic plane, which no vocabulary here has."""
+    import transformers
+
+    signs = sorted({sign for text in CHINESE[:5] for sign in text.lower() if not sign.isspace()})
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *signs, "cat", "##t", "##b", "##c"]) + "\n", encoding="utf-8")
+    theirs = transformers.BertTokenizer.from_pretrained(tmp_path, model_max_length=32)
+    theirs.save_pretrained(tmp_path)
+    ours = TextProcessor(tmp_path / "tokenizer.json", TextSettings(length=32, pad_id=0, pad_token="[PAD]"))
+    expected, found = theirs(CHINESE, padding=True, truncation=True, return_tensors="np"), ours(CHINESE)
+    for name in ("input_ids", "attention_mask"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    ids = found["input_ids"]
+    assert ids.shape[1] == 32 and len({tuple(row) for row in ids.tolist()}) == len(CHINESE)
+    assert (ids[0] > 4).sum() == 3 and 1 not in ids[:2] and 1 in ids[5]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_side_of_the_filling(side, tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer, special, *_ = byte_pairs()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    theirs = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=9, padding_side=side, **special)
+    ours = TextProcessor(tmp_path / "tokenizer.json", TextSettings(length=9, fixed=True, pad_id=theirs.pad_token_id, pad_token=theirs.pad_token, side=side))
+    expected = theirs(TEXTS, padding="max_length", truncation=True, return_tensors="np")
+    for name in ("input_ids", "attention_mask"):
+        np.testing.assert_array_equal(ours(TEXTS)[name], expected[name])
