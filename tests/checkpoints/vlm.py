@@ -33,6 +33,9 @@ QWEN_TEMPLATE = """{% for message in messages %}<|im_start|>{{ message['role'] }
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 
+IDEFICS3_TOKENS = ["<fake_token_around_image>", "<image>", "<global-img>", "<|im_start|>", "<end_of_utterance>"]
+IDEFICS3_TOKENS += [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
+
 
 def tokenizer(special: list[str], begin: str, end: str, template: str, *, adds_begin: bool = False) -> transformers.PreTrainedTokenizerFast:
     """Byte-level pairs, the special tokens after them; ``adds_begin`` as Llama does it."""
@@ -70,9 +73,7 @@ def _save(folder: Path, model: Any, words: Any, images: Any, complete: bool, *, 
 
 
 def _idefics3(folder: Path, kind: str, complete: bool) -> None:
-    special = ["<fake_token_around_image>", "<image>", "<global-img>", "<|im_start|>", "<end_of_utterance>"]
-    special += [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
-    words = tokenizer(special, "<|im_start|>", "<end_of_utterance>", DEFAULT_CHAT_TEMPLATE)
+    words = tokenizer(IDEFICS3_TOKENS, "<|im_start|>", "<end_of_utterance>", DEFAULT_CHAT_TEMPLATE)
     names = getattr(transformers, f"{kind}Config"), getattr(transformers, f"{kind}ForConditionalGeneration"), getattr(transformers, f"{kind}ImageProcessorPil")
     config = names[0](
         text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
@@ -84,6 +85,21 @@ def _idefics3(folder: Path, kind: str, complete: bool) -> None:
     _save(folder, names[1](config), words, images, complete, seed=3, layers=1.0)
 
 
+def make_smolvlm_256m(folder: Path) -> None:
+    """The sizes of HuggingFaceTB/SmolVLM-256M-Instruct, for the one slow test."""
+    words = tokenizer(IDEFICS3_TOKENS, "<|im_start|>", "<end_of_utterance>", DEFAULT_CHAT_TEMPLATE)
+    text = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 64}
+    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 512, "patch_size": 16}
+    config = transformers.SmolVLMConfig(
+        text_config={"model_type": "llama", "vocab_size": 49280, "max_position_embeddings": 8192, "rope_theta": 100_000.0, **text},
+        vision_config=vision,
+        scale_factor=4,
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+    )
+    images = transformers.SmolVLMImageProcessorPil(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512})
+    _save(folder, transformers.SmolVLMForConditionalGeneration(config), words, images, True, seed=3, layers=1.0)
+
+
 def make_smolvlm(folder: Path, complete: bool = True) -> None:
     _idefics3(folder, "SmolVLM", complete)
 
@@ -92,16 +108,16 @@ def make_idefics3(folder: Path, complete: bool = True) -> None:
     _idefics3(folder, "Idefics3", complete)
 
 
-def make_llava(folder: Path, complete: bool = True, *, layer: int | list[int] = -2, strategy: str = "default", tower: str = "clip") -> None:
+def make_llava(folder: Path, complete: bool = True, *, layer: int | list[int] = -2, strategy: str = "default", tower: str = "clip_vision_model") -> None:
     words = tokenizer(["<s>", "</s>", "<image>"], "<s>", "</s>", LLAVA_TEMPLATE, adds_begin=True)
     config = transformers.LlavaConfig(
         text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
-        vision_config={"model_type": f"{tower}_vision_model", **VISION},
+        vision_config={"model_type": tower, **VISION},
         image_token_index=words.convert_tokens_to_ids("<image>"),
         vision_feature_layer=layer,
         vision_feature_select_strategy=strategy,
     )
-    if tower == "clip":
+    if "clip" in tower:
         images: Any = transformers.CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
     else:
         images = transformers.SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})

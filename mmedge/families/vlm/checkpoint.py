@@ -16,6 +16,8 @@ from mmedge.processors.qwen_pixels import QwenSettings
 from mmedge.processors.tiles import TileSettings
 
 IMAGE_TOKENS: dict[Kind, str] = {"idefics3": "<image>", "llava": "<image>", "qwen3_vl": "<|image_pad|>"}
+ROTATIONS = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary positions that are the same for every length of text."""
 LLAVA_TOWERS = ("clip_vision_model", "siglip_vision_model")
 
 
@@ -35,7 +37,6 @@ def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenize
         )
     raw = _image_processor(folder, processor)
     stop, suppress = _never_and_last(model)
-    text = model.config.text_config
     own = _tiles(raw, options, model, said) if kind == "idefics3" else _picture(raw, model) if kind == "llava" else _patches(raw, options, model)
     return Config(
         kind=kind,
@@ -48,9 +49,21 @@ def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenize
         special_tokens=template.tokens if template else {},
         stop=stop,
         suppress=suppress,
-        positions=min(int(text.max_position_embeddings), int(getattr(text, "sliding_window", None) or text.max_position_embeddings)),
+        positions=_positions(folder, model.config.text_config),
         caption_prompt=options.caption_prompt,
     )
+
+
+def _positions(folder: Path, text: Any) -> int:
+    """The most tokens for which full causal attention is what the language model does. Raises MmedgeError: there is no such length."""
+    if other := sorted(set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}):
+        raise MmedgeError(f"the language model of {folder} attends by {other[0]}, which a causal mask cannot express", "use a model with full attention")
+    turned = (getattr(text, "rope_parameters", None) or {}).get("rope_type", "default")
+    if turned not in ROTATIONS:
+        raise MmedgeError(
+            f"the language model of {folder} turns positions by {turned}, which depends on the length of the text", f"use one of: {', '.join(ROTATIONS)}"
+        )
+    return min(int(text.max_position_embeddings), int(getattr(text, "sliding_window", None) or text.max_position_embeddings))
 
 
 def _image_processor(folder: Path, processor: dict[str, Any]) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     architecture = str((read_json(folder / "config.json").get("architectures") or ["none"])[0])
     if architecture not in KINDS:
         raise MmedgeError(f"{folder} is a checkpoint of {architecture}", f"this family takes {', '.join(KINDS)}")
-    model = load(architecture, folder, allow)
+    model = load(architecture, folder, allow, attention="sdpa")  # eager attention over all tiles at once would take gigabytes
     tokenizer, template = read_tokenizer(folder), read_template(folder)
     config = read_config(folder, options, model, KINDS[architecture], tokenizer, template)
     parts = _parts(model, config)

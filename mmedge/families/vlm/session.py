@@ -45,7 +45,7 @@ class Session:
         pieces = self._ready(image).pieces
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
-    def tokens(self, messages: Messages) -> NDArray[np.int64]:
+    def tokens(self, messages: Messages | str) -> NDArray[np.int64]:
         """The prompt of a chat, int64 [tokens], with an image token for every row of features."""
         return self._prompt(messages).ids
 
@@ -58,11 +58,11 @@ class Session:
         content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
         return self.chat([{"role": "user", "content": content}], sampling=sampling, on_text=on_text)
 
-    def chat(self, messages: Messages, *, sampling: Sampling = GREEDY, on_text: OnText | None = None) -> str:
+    def chat(self, messages: Messages | str, *, sampling: Sampling = GREEDY, on_text: OnText | None = None) -> str:
         """The assistant's next message. Without pictures, the image graphs are not touched.
 
         Args:
-            messages: see ``mmedge.families.vlm.prompt.Messages``; any number of pictures in any of them.
+            messages: see ``mmedge.families.vlm.prompt.Messages``, any number of pictures in any of them; or what a user says, alone.
             on_text: called with each new piece of text; together they are the result.
 
         Raises:
@@ -130,14 +130,15 @@ class Session:
 
         return step
 
-    def _prompt(self, messages: Messages) -> Prompt:
+    def _prompt(self, messages: Messages | str) -> Prompt:
+        talk: Messages = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         if self._tokenizer is None:
             raise _missing("tokenizer", "tokenizer.json")
         if self._prompter is None:
             raise _missing("chat template", "chat_template.jinja")
-        if has_pictures(messages) and not self.config.processor:
+        if has_pictures(talk) and not self.config.processor:
             raise _missing("image processor", "preprocessor_config.json")
-        return self._prompter(messages, self._eye if self.config.processor else None)
+        return self._prompter(talk, self._eye if self.config.processor else None)
 
     def _ready(self, image: Picture) -> Ready:
         if not self.config.processor:

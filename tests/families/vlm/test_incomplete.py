@@ -81,22 +81,30 @@ def test_settings_in_the_file_of_the_whole_processor(tmp_path):
 
 
 def test_files_of_another_model_are_refused(tmp_path):
-    for name, maker, file, change, what in [
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    for name, maker, file, nested, what in [
         ("tiles", make_smolvlm, "preprocessor_config.json", {"max_image_size": {"longest_edge": 30}}, "tiles of 30 pixels"),
         ("picture", make_llava, "preprocessor_config.json", {"crop_size": {"height": 48, "width": 48}}, "vision tower takes 32 x 32"),
         ("patches", make_qwen3_vl, "preprocessor_config.json", {"patch_size": 16}, "not the model's"),
         ("token", make_llava, "tokenizer_config.json", {"image_token": "<s>"}, "image token is"),
-        ("tower", make_llava, "config.json", {}, "image token is"),
+        ("number", make_llava, "config.json", {"image_token_index": 5}, "image token is"),
+        ("rope", make_llava, "config.json", {"text_config": {"rope_parameters": rope}}, "turns positions by dynamic"),
     ]:
         folder = tmp_path / name
         folder.mkdir()
         maker(folder)
         content = json.loads((folder / file).read_text())
-        if name == "tower":
-            content["image_token_index"] = 5
-        (folder / file).write_text(json.dumps({**content, **change}))
+        for key, value in nested.items():
+            content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+        (folder / file).write_text(json.dumps(content))
         with pytest.raises(MmedgeError, match=what):
             export(folder, Options(), MEDIA)
+
+
+def test_a_llava_with_a_tower_of_another_kind_is_refused(tmp_path):
+    make_llava(tmp_path, tower="pixtral")
+    with pytest.raises(MmedgeError, match="vision tower of type pixtral"):
+        export(tmp_path, Options(), MEDIA)
 
 
 def test_words_that_are_never_said(tmp_path):

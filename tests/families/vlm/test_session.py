@@ -37,6 +37,7 @@ def test_prompts_and_pixels_are_those_of_the_processor(made, tmp_path, name):
 def test_text_alone_leaves_the_image_graphs_alone(made, tmp_path):
     session = made.session(tmp_path)
     session.chat(CHATS["text alone"], sampling=SHORT)
+    assert session.chat(CHATS["text alone"][0]["content"], sampling=SHORT) == session.chat(CHATS["text alone"], sampling=SHORT)
     assert session._runners["image_encoder"].runs == session._runners["connector"].runs == 0
     session.caption(CAT, sampling=Sampling(max_tokens=1))
     assert session._runners["image_encoder"].runs > 0
@@ -74,7 +75,7 @@ def test_positions_are_those_of_transformers(made, tmp_path):
 
 
 @pytest.mark.usefixtures("_no_guards")
-@pytest.mark.parametrize("kind", [{"strategy": "full"}, {"layer": [-2, 1]}, {"layer": -1, "strategy": "full", "tower": "siglip"}], ids=str)
+@pytest.mark.parametrize("kind", [{"strategy": "full"}, {"layer": [-2, 1]}, {"layer": -1, "strategy": "full", "tower": "siglip_vision_model"}], ids=str)
 def test_llava_in_its_other_forms(tmp_path, kind):
     made = make(tmp_path, make_llava, **kind)
     session = made.session(tmp_path)
