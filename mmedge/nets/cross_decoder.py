@@ -99,7 +99,7 @@ class BertDecoder(nn.Module):
             encoder_hidden_states=present(inputs),
             past_key_values=with_cross(inputs, cache),
             use_cache=True,
-            **({"is_decoder": True} if self.is_blip else {}),
+            **({"is_decoder": True} if self.is_blip else {"token_type_ids": torch.zeros_like(inputs["input_ids"])}),
         ).last_hidden_state
         logits: Tensor = self.cls(last(states))
         return logits
@@ -154,7 +154,7 @@ class TrOcrDecoder(nn.Module):
         rows = positions + self.first
         if self.pad >= 0:
             rows = torch.where(tokens == self.pad, self.pad, rows)
-        states = self.decoder.embed_tokens(tokens) + self.table[rows]
+        states = self.decoder.embed_tokens(tokens) + nn.functional.embedding(rows, self.table)
         if self.decoder.layernorm_embedding is not None:
             states = self.decoder.layernorm_embedding(states)
         both = with_cross(inputs, cache)
