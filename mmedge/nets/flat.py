@@ -41,8 +41,9 @@ class Flat(nn.Module):
         found = self.module(**pytree.tree_unflatten(leaves, self._spec))
         if isinstance(found, Tensor):
             return {"output": found}
-        # What goes in and comes out as it is, such as the cache of what an encoder gave, is no output.
-        return {key: value for path, value in get_leaf_tensors(found).items() if (key := name(path, "out")) not in tensors}
+        # What goes in and comes out as it is, such as an encoder's states and the cache of what it gave, is no output.
+        given = {id(tensor) for tensor in tensors.values()}
+        return {key: value for path, value in get_leaf_tensors(found).items() if (key := name(path, "out")) not in tensors and id(value) not in given}
 
 
 class Positional(nn.Module):

@@ -71,6 +71,9 @@ def test_one_that_generates_writes_what_transformers_writes(tmp_path):
     made.make_t5(tmp_path / "folder")
     bundle = export_folder(tmp_path / "folder", tmp_path / "bundle", "auto", "cpu", "intel-cpu")
     model = bundle.manifest.models["auto"]
+    caches = [f"{kind}_{part}_{index}" for kind in ("present", "cross") for index in range(2) for part in ("key", "value")]
+    assert [spec.name for spec in model.graphs["prefill"].outputs] == ["logits", *caches]
+    assert [spec.name for spec in model.graphs["decode"].outputs] == ["logits", *caches[:4]]
     assert list(model.graphs) == ["encoder", "prefill", "decode"] and model.config["examples"] == "rule"
     assert all(graph_drift(bundle, "auto", name, backend) <= 1 for name in model.graphs for backend in ("ort", "openvino", "ref"))
     whole = checkpoint.load("T5ForConditionalGeneration", tmp_path / "folder", Allow())
