@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmedge.errors import MmedgeError
 from mmedge.families.vlm import KINDS, Config, Options
 from mmedge.families.vlm.checkpoint import read_config
-from mmedge.families.vlm.eye import eye_for
+from mmedge.families.vlm.eye import Eye, Ready, eye_for
 from mmedge.families.vlm.prompt import Prompter
 from mmedge.families.vlm.qwen3_vl import rope_positions
 from mmedge.families.vlm.reference import golden_cases
@@ -29,7 +29,7 @@ from mmedge.nets.decoder import decoder_graph, set_attention
 from mmedge.nets.language import DeepstackLanguage, Language, TokenEmbedding
 from mmedge.nets.qwen_vision import Mergers, PatchEncoder
 from mmedge.nets.vision import Connector, LayerEncoder, TileEncoder
-from mmedge.processors.image import load_image
+from mmedge.processors.image import Picture, load_image
 from mmedge.tensors import Array, Feeds
 
 PROMPT = (*range(4), *[-1] * 4, *range(4, 9))
@@ -126,8 +126,13 @@ def _session(config: Config, parts: _Parts) -> Session:
 
 
 def _image_tokens(config: Config, parts: _Parts, media: Media) -> int:
-    picture = eye_for(config).ready(media["cat"])
-    return len(_session(config, parts).look(picture)[0]) // len(picture.pieces)
+    return len(_session(config, parts).look(_last_piece(eye_for(config), media["cat"]))[0])
+
+
+def _last_piece(eye: Eye, picture: Picture) -> Ready:
+    """The whole picture without its tiles: enough to learn what features look like."""
+    ready = eye.ready(picture)
+    return replace(ready, pieces=ready.pieces[-1:])
 
 
 def _graphs(config: Config, parts: _Parts, media: Media, options: Options) -> dict[str, TorchGraph | OnnxGraph]:
@@ -141,7 +146,7 @@ def _graphs(config: Config, parts: _Parts, media: Media, options: Options) -> di
     traced = first if config.kind == "qwen3_vl" else {name: np.concatenate([first[name], second[name]]) for name in first}
     seen, other = (eye.connect(_Module(parts.image_encoder, states).run(feeds)) for feeds in (traced, second))
     ids = _ids(config, parts.text.vocab_size)
-    prompt, step = _examples(config, session, ids, [np.resize(stream, (4, stream.shape[1])) for stream in session.look(eye.ready(media["cat"]))])
+    prompt, step = _examples(config, session, ids, [np.resize(stream, (4, stream.shape[1])) for stream in session.look(_last_piece(eye, media["cat"]))])
     return {
         "image_encoder": _with_axis(parts.image_encoder, traced, second, states, axis),
         "connector": _with_axis(parts.connector, seen, other, features, "tokens" if config.kind == "qwen3_vl" else "batch"),
