@@ -66,8 +66,8 @@ class Prompter:
 
     def _content(self, message: Mapping[str, Any]) -> tuple[list[Picture], Any]:
         """The pictures of a message, and its content as the template takes it."""
-        content = message.get("content", "")
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+        content = message.get("content") or ""
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content if isinstance(content, (list, tuple)) else [content]
         pictures = []
         plain = []
         for part in parts:
@@ -88,12 +88,11 @@ class Prompter:
 
 
 def has_pictures(messages: Messages) -> bool:
-    return any(isinstance(part, Mapping) and part.get("type") == "image" for message in messages for part in _parts(message))
-
-
-def _parts(message: Mapping[str, Any]) -> Sequence[Any]:
-    content = message.get("content", "")
-    return () if isinstance(content, str) else content
+    """Raises MmedgeError: something that is no list of messages."""
+    if not isinstance(messages, (list, tuple)) or not all(isinstance(message, Mapping) and isinstance(message.get("role"), str) for message in messages):
+        raise MmedgeError("a chat is a list of messages, each with a role and a content", 'such as [{"role": "user", "content": "Hello"}]')
+    contents = [message.get("content") for message in messages]
+    return any(isinstance(part, Mapping) and part.get("type") == "image" for parts in contents if isinstance(parts, (list, tuple)) for part in parts)
 
 
 def _takes_parts(template: ChatTemplate) -> bool:

@@ -132,11 +132,12 @@ class Session:
 
     def _prompt(self, messages: Messages | str) -> Prompt:
         talk: Messages = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        pictures = has_pictures(talk)
         if self._tokenizer is None:
             raise _missing("tokenizer", "tokenizer.json")
         if self._prompter is None:
             raise _missing("chat template", "chat_template.jinja")
-        if has_pictures(talk) and not self.config.processor:
+        if pictures and not self.config.processor:
             raise _missing("image processor", "preprocessor_config.json")
         return self._prompter(talk, self._eye if self.config.processor else None)
 

@@ -128,6 +128,11 @@ def test_what_is_no_chat_is_refused(made, tmp_path):
         ([{"role": "user", "content": [{"type": "sound"}]}], "type 'sound'"),
         ([{"role": "user", "content": [{"type": "image"}]}], "type 'image'"),
         ([said("user", "word " * 600)], "the model takes 512"),
+        (["hello"], "list of messages"),
+        ({"role": "user", "content": "hello"}, "list of messages"),
+        ([{"content": "hello"}], "each with a role"),
+        ([{"role": "user", "content": [5]}], "type None"),
+        ([{"role": "user", "content": 5}], "type None"),
     ]:
         with pytest.raises(MmedgeError, match=what):
             session.chat(messages)
