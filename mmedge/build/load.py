@@ -129,8 +129,12 @@ def _family_of(model: Model, offline: bool, trace: Trace) -> str:
         if hasattr(family, "takes") and family.takes(folder):
             return name
         taken.update(dict.fromkeys(family.ARCHITECTURES, name))
-    if named := [taken[architecture] for architecture in architectures if architecture in taken]:
-        return named[0]
+    named = [architecture for architecture in architectures if architecture in taken]
+    if named and not config.get("architectures"):
+        fix = f'write into it what was saved: "architectures": ["{named[0]}"]'
+        raise MmedgeError(f"{folder / 'config.json'} names no architecture, and {config['model_type']} may be {' or '.join(named)}", fix)
+    if named:
+        return taken[named[0]]
     if config and (_is_of_transformers(architectures, config) or config.get("auto_map")):
         return AUTO
     raise _unknown(folder, architectures, taken)
@@ -144,7 +148,7 @@ def _family_of_file(path: Path) -> str:
 
 
 def _architectures(config: dict[str, Any]) -> tuple[str, ...]:
-    """What config.json names; without it, the classes that its model_type may mean, those of families first."""
+    """What config.json names; without it, the classes that its model_type may mean."""
     named = config.get("architectures")
     if isinstance(named, list) and named:
         return tuple(map(str, named))

@@ -39,7 +39,11 @@ class Weights:
         ir = need("onnx_ir", extra="build")
         for value in model.graph.initializers.values():
             tensor = value.const_value
-            if tensor is None or tensor.nbytes < SMALL_TENSOR_BYTES:
+            if tensor is None:
+                continue
+            if tensor.nbytes < SMALL_TENSOR_BYTES:
+                if isinstance(tensor, ir.ExternalTensor):  # it would go on referring to the file it came from
+                    value.const_value = ir.tensor(tensor.numpy().copy(), tensor.dtype, name=tensor.name)
                 continue
             offset, length = self._place(np.ascontiguousarray(tensor.numpy()))
             value.const_value = ir.ExternalTensor(

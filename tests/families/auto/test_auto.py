@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -10,6 +12,8 @@ import transformers
 from checkpoints import auto as made
 from checks import distinct, export_folder, graph_drift, on_one_thread
 
+from mmedge.build import load
+from mmedge.build.export import export as build
 from mmedge.build.golden import media
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.golden import Golden
@@ -17,6 +21,7 @@ from mmedge.families.auto import Options
 from mmedge.families.auto.export import _connected
 from mmedge.family import Allow
 from mmedge.nets import checkpoint
+from mmedge.target import Target
 
 INPUTS = {
     "BertForSequenceClassification": {"model": ["input_ids", "attention_mask"]},
@@ -118,6 +123,37 @@ def test_an_output_without_a_name_or_an_input_fails():
         _connected("Brain", "model", model, ("logits", "other"))
     with pytest.raises(GateFailed, match="came out with outputs logits, other instead of logits, boxes"):
         _connected("Brain", "model", model, ("logits", "boxes"))
+
+
+CODE = """
+from transformers import ViTConfig, ViTForImageClassification
+class OwnConfig(ViTConfig):
+    model_type = "own"
+class OwnModel(ViTForImageClassification):
+    config_class = OwnConfig
+    def forward(self, pixel_values):
+        return super().forward(pixel_values=pixel_values * 2)
+"""
+
+
+@pytest.mark.full
+def test_a_model_with_code_of_its_own(tmp_path, monkeypatch):
+    on_one_thread()
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    made.make_vit(tmp_path / "folder")
+    plain = checkpoint.load("ViTForImageClassification", tmp_path / "folder", Allow())
+    (tmp_path / "folder" / "own.py").write_text(CODE)
+    config = json.loads((tmp_path / "folder" / "config.json").read_text())
+    config |= {"model_type": "own", "architectures": ["OwnModel"], "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(config))
+    recipe = load.recipe_for(str(tmp_path / "folder"), offline=True, trace=print)
+    with pytest.raises(MmedgeError, match="wants to run its own code"):
+        build(recipe, tmp_path / "bundle", [Target.load("cpu")], report=lambda line: None)
+    bundle = build(recipe, tmp_path / "bundle", [Target.load("cpu")], allow=Allow(code=True), report=lambda line: None)
+    pixels = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    with bundle.session("auto", target="cpu") as session, torch.no_grad():
+        wanted = plain(torch.from_numpy(2 * pixels)).logits.numpy()
+        assert np.abs(session.run("model", pixel_values=pixels)["logits"] - wanted).max() < 1e-4
 
 
 @pytest.mark.full

@@ -45,6 +45,20 @@ def test_whisper(make, tmp_path):
         assert len(twice.split()) >= 1
 
 
+@pytest.mark.full
+def test_a_folder_too_large_for_memory(tmp_path, monkeypatch):
+    """Weights stay in their files until they are written into the bundle's one."""
+    sources.make_speech(tmp_path / "folder", merged=False, external=True)
+    small = export_folder(tmp_path / "folder", tmp_path / "small", "onnx")
+    monkeypatch.setattr("mmedge.families.onnx.surgery.is_small", lambda model: False)
+    monkeypatch.setattr("mmedge.build.graphs.LARGE_BYTES", 0)
+    bundle = export_folder(tmp_path / "folder", tmp_path / "bundle", "onnx")
+    model = bundle.manifest.models["onnx"]
+    assert all(graph.weights for graph in model.graphs.values()) and not any(graph.weights for graph in small.manifest.models["onnx"].graphs.values())
+    with session(bundle) as ears, session(small) as same:
+        assert ears.transcribe(media()["question"], sampling=SHORT) == same.transcribe(media()["question"], sampling=SHORT) == model.cases[0].expected
+
+
 def test_a_language_is_an_option(tmp_path):
     sources.make_speech(tmp_path / "folder")
     exported = export(tmp_path / "folder", Options(language="de"), media())
