@@ -66,7 +66,7 @@ def make_moonshine(folder: Path, complete: bool = True) -> None:
         vocab_size=3 + len(WORDS), hidden_size=36, intermediate_size=72, encoder_num_hidden_layers=2, decoder_num_hidden_layers=2,
         encoder_num_attention_heads=2, decoder_num_attention_heads=2, pad_head_dim_to_multiple_of=8, max_position_embeddings=64, pad_token_id=2,
     )  # fmt: skip
-    model = spread(MoonshineForConditionalGeneration(config), seed=1, scale=1.5)
+    model = spread(MoonshineForConditionalGeneration(config), seed=2, scale=0.9)
     model.generation_config.max_length = 64
     model.save_pretrained(folder)
     if complete:

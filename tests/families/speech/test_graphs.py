@@ -49,8 +49,11 @@ def session_over(bundle, suffix="", backend="ort"):
     return Session(runners, {name: bundle.file(file) for name, file in model.assets.items()}, Config.model_validate(model.config)), runners
 
 
-@pytest.mark.parametrize(("backend", "suffix"), [("ort", ""), ("ort", "-scatternd"), ("ort", "-tensorscatter"), ("openvino", ""), ("openvino", "-scatternd")])
-@pytest.mark.parametrize("architecture", ["WhisperForConditionalGeneration", "MoonshineForConditionalGeneration"])
+FORMS = [("ort", ""), ("ort", "-scatternd"), ("openvino", ""), ("openvino", "-scatternd")]
+SESSIONS = [(name, *form) for name in ("WhisperForConditionalGeneration", "MoonshineForConditionalGeneration") for form in FORMS]
+
+
+@pytest.mark.parametrize(("architecture", "backend", "suffix"), [*SESSIONS, ("WhisperForConditionalGeneration", "ort", "-tensorscatter")])
 def test_the_session_says_what_the_modules_say(small_bundle, torch_session, sounds, monkeypatch, architecture, backend, suffix):
     monkeypatch.setattr("mmedge.generate.decode.loops", lambda tokens: False)
     modules, _ = torch_session(architecture.removesuffix("ForConditionalGeneration").lower())
