@@ -103,6 +103,11 @@ def _encoder_decoder(model: Any) -> Parts:
     text, settings = model.decoder.config, model.generation_config
     if text.model_type not in DECODERS:
         raise MmedgeError(f"the checkpoint's decoder is a {text.model_type}", f"decoders of a VisionEncoderDecoderModel may be: {', '.join(sorted(DECODERS))}")
+    if text.model_type != "trocr" and not text.add_cross_attention:
+        raise MmedgeError("the checkpoint's decoder has no cross-attention, so it never sees the picture", "correct add_cross_attention in its config.json")
+    size = getattr(model.encoder.config, "image_size", None)
+    if size is None:
+        raise MmedgeError(f"the checkpoint's encoder, a {model.encoder.config.model_type}, names no image_size", "use one that takes pictures of one size")
     body = DECODERS[text.model_type](model.decoder)
     heads = text.num_attention_heads
     project = getattr(model, "enc_to_dec_proj", None)
@@ -114,7 +119,7 @@ def _encoder_decoder(model: Any) -> Parts:
         head_dim=text.hidden_size // heads,
         positions=text.max_position_embeddings,
         vocabulary=text.vocab_size,
-        size=_square(model.encoder.config.image_size),
+        size=_square(size),
         start=settings.bos_token_id if settings.decoder_start_token_id is None else settings.decoder_start_token_id,
         stop=_stops(model),
     )

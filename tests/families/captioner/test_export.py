@@ -16,6 +16,7 @@ from mmedge.errors import MmedgeError
 from mmedge.families.captioner import Options, assets, graphs
 from mmedge.families.captioner.export import export
 from mmedge.families.captioner.session import Session
+from mmedge.family import Allow
 from mmedge.runner import Copied
 from mmedge.tensors import TensorSpec
 
@@ -126,11 +127,11 @@ def test_tokens_that_the_generation_config_names(tmp_path, theirs):
         assert session.caption_tokens(picture, max_tokens=19) == [token for token in tokens[2:] if token not in exported.config.stop]
 
 
-def refused(folder, match, **change):
+def refused(folder, match, allow=Allow(), **change):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(MmedgeError, match=match):
-        export(folder, Options(), media())
+        export(folder, Options(), media(), allow)
 
 
 def test_refusals(blip, tmp_path):
@@ -149,3 +150,13 @@ def test_refusals(blip, tmp_path):
     config = transformers.RobertaConfig(**small.SMALL, vocab_size=90, max_position_embeddings=40, is_decoder=True, add_cross_attention=True)
     small._encoder_decoder(decoder, transformers.ViTConfig(**small.TOWER), config, start=2, stop=3, pad=0)
     refused(decoder, "decoder is a roberta")
+
+    blind, unsized = tmp_path / "blind", tmp_path / "unsized"
+    small.make_vit_bert(blind)
+    told = {**json.loads((blind / "config.json").read_text())["decoder"], "add_cross_attention": False}
+    refused(blind, "never sees the picture", Allow(weights=True), decoder=told)
+    config = transformers.BertConfig(**small.SMALL, vocab_size=90, max_position_embeddings=40, is_decoder=True, add_cross_attention=True)
+    encoder = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 32], depths=[1, 1])
+    encoder.hidden_size = 32
+    small._encoder_decoder(unsized, encoder, config, start=2, stop=3, pad=0)
+    refused(unsized, "names no image_size")
