@@ -21,12 +21,15 @@ Trace = Callable[[str], None]
 AUTO, ONNX, MODULE = "auto", "onnx", "module"
 """The families that take what no other family knows: an architecture of transformers, a file, the user's own code."""
 
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+"""Never read: in a folder of training they are an optimizer's state."""
+
 NEVER = {
     ".gguf": ("is of llama.cpp", "take the checkpoint that it was made of"),
     ".safetensors": ("is one file of a checkpoint", "name the folder that holds it with its config.json"),
     ".xml": ("is of OpenVINO", "take the ONNX file or the checkpoint that it was made of"),
     ".tflite": ("is of LiteRT", "take the ONNX file or the checkpoint that it was made of"),
-    **dict.fromkeys((".bin", ".pt", ".pth", ".pkl", ".ckpt"), ("is a pickle", "name the folder of its checkpoint: mmedge then says how to convert it")),
+    **dict.fromkeys(PICKLES, ("is a pickle", "name the folder of its checkpoint: mmedge then says how to convert it")),
 }
 
 
@@ -80,8 +83,10 @@ def sources(model: Model, folder: Path) -> dict[str, str]:
         return {"module": model.module}
     if folder.is_file():
         return {folder.name: cache.sha256_of(folder)}
-    files = sorted(path for path in folder.iterdir() if path.is_file()) if model.folder else []
-    return {path.name: cache.sha256_of(path) for path in files}
+    files = (
+        sorted(path for where in (folder, folder / "onnx") for path in where.glob("*") if path.is_file() and path.suffix not in PICKLES) if model.folder else []
+    )
+    return {path.relative_to(folder).as_posix(): cache.sha256_of(path) for path in files}
 
 
 def gates(role: str, folder: Path) -> list[manifest.Gate]:
