@@ -14,6 +14,8 @@ from pathlib import Path
 
 from mmedge import cache
 
+CPU_TORCH = "https://download.pytorch.org/whl/cpu"
+
 
 def folder() -> Path:
     """Where everything of the benchmarks is kept: beside the weights, never in the repository."""
@@ -29,7 +31,9 @@ def python_with(name: str, requirements: Sequence[str]) -> Path:
     if not ready.is_file() or ready.read_text().split() != list(requirements):
         print(f"making {path} with {', '.join(requirements)}", file=sys.stderr)
         venv.create(path, with_pip=True, clear=True)
-        subprocess.run([path / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements], check=True)
+        install = [path / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements]
+        if subprocess.run(install).returncode != 0:  # pip's own sources may lack torch's build for the CPU
+            subprocess.run([*install, "--extra-index-url", CPU_TORCH], check=True)
         ready.write_text("\n".join(requirements))
     return path / "bin" / "python"
 

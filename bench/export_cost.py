@@ -1,0 +1,147 @@
+"""What an export costs: time and peak memory of CLIP ViT-B/32 and Whisper base, at their real sizes with random weights, for every tool that can.
+
+``python bench/export_cost.py [--rounds N]``. A tool takes part with the first of its commands (coverage_tools.py) whose export the judge of the coverage
+comparison accepts. Then all are run in turn, each time in fresh processes. Writes ``bench/results/export_cost.md``.
+Exit status 3 when mmedge needs more memory than it may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import coverage
+import coverage_models
+import environment
+import transformers
+from coverage_tools import TOOLS, Model, Try
+
+TIMES, SPARE_MB = 2.5, 1000
+"""How much memory an export may take: so many times the checkpoint, and so much more."""
+
+
+def make_clip(folder: Path) -> None:
+    _real(transformers.CLIPModel(transformers.CLIPConfig()), "CLIPModel", folder)
+
+
+def make_whisper(folder: Path) -> None:
+    sizes = {"encoder_layers": 6, "decoder_layers": 6, "encoder_attention_heads": 8, "decoder_attention_heads": 8, "d_model": 512}
+    config = transformers.WhisperConfig(**sizes, encoder_ffn_dim=2048, decoder_ffn_dim=2048, vocab_size=51865, decoder_start_token_id=1)
+    _real(transformers.WhisperForConditionalGeneration(config), "WhisperForConditionalGeneration", folder)
+
+
+def _real(model: Any, architecture: str, folder: Path) -> None:
+    """Tokenizer and processor are those of the small checkpoint, whose tokens are a part of the real ones."""
+    from checkpoints import spread
+
+    small = coverage_models.checkpoints()[architecture]
+    small(folder)
+    (folder / "model.safetensors").unlink()
+    spread(model).save_pretrained(folder)
+
+
+MODELS = {"CLIPModel-ViT-B/32": make_clip, "WhisperForConditionalGeneration-base": make_whisper}
+
+MEASURED = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+seconds = time.perf_counter() - start
+print(json.dumps([done.returncode, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, done.stderr[-500:]]))
+"""
+"""A process of its own around every command: what its largest child ever held is this command's."""
+
+
+def measured(model: Model, command: list[str]) -> tuple[float, float]:
+    """(seconds, MB) of one export into an empty folder."""
+    shutil.rmtree(model.out, ignore_errors=True)
+    environ = {**os.environ, **coverage.ENVIRONMENT, "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
+    said = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True, check=True, env=environ, cwd=model.out.parent).stdout
+    status, seconds, peak_mb, error = json.loads(said)
+    if status:
+        raise RuntimeError(f"{command}: {error}")
+    return seconds, peak_mb
+
+
+def able(model: Model, tool: str) -> Try | str:
+    """The first command of a tool whose export is good, or why there is none."""
+    last = ""
+    for attempt in TOOLS[tool](model):
+        if attempt.unless in last:
+            continue
+        judged = coverage.tried(tool, model, attempt)
+        if judged["good"]:
+            return attempt
+        last = judged["said"]
+    return last
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    folder = environment.folder() / "export_cost"
+    transformers.utils.logging.disable_progress_bar()
+    lines, good = [], True
+    for label, maker in MODELS.items():
+        name = label.replace("/", "-")
+        coverage_models.make(folder, name, maker)
+        models = {tool: Model(name, folder / name / "checkpoint", folder / name, folder / name / tool / "out") for tool in TOOLS}
+        tries = {tool: able(model, tool) for tool, model in models.items()}
+        samples: dict[str, list[tuple[float, float]]] = {tool: [] for tool, attempt in tries.items() if isinstance(attempt, Try)}
+        for number in range(rounds):
+            for tool in list(samples)[:: 1 if number % 2 else -1]:
+                attempt = tries[tool]
+                assert isinstance(attempt, Try)
+                samples[tool].append(measured(models[tool], attempt.command))
+                print(f"{label}, {tool}: {samples[tool][-1]}", file=sys.stderr, flush=True)
+                time.sleep(1)
+        checkpoint_mb = (folder / name / "checkpoint" / "model.safetensors").stat().st_size / 1e6
+        bar_mb = TIMES * checkpoint_mb + SPARE_MB
+        good &= "mmedge" in samples and max(peak for _, peak in samples["mmedge"]) <= bar_mb
+        lines += [f"**{label.partition('-')[0]} {label.partition('-')[2]}**, a checkpoint of {checkpoint_mb:.0f} MB; mmedge may take {bar_mb:.0f} MB.", ""]
+        lines += ["| | s, median | s, least to most | peak MB, most | command |", "|---|---|---|---|---|"]
+        lines += [row(tool, tries[tool], samples.get(tool, [])) for tool in TOOLS]
+        lines += [""]
+        shutil.rmtree(folder / name)
+    text = report(lines, rounds, good)
+    print(text)
+    (Path(__file__).parent / "results" / "export_cost.md").write_text(text, encoding="utf-8")
+    return 0 if good else 3
+
+
+def row(tool: str, attempt: Try | str, samples: list[tuple[float, float]]) -> str:
+    if isinstance(attempt, str):
+        return f"| {tool} | - | - | - | none of its tries is good; the last: {attempt} |"
+    seconds, peaks = zip(*samples)
+    return f"| {tool} | {statistics.median(seconds):.1f} | {min(seconds):.1f} to {max(seconds):.1f} | {max(peaks):.0f} | `{attempt.shown}` |"
+
+
+def report(lines: list[str], rounds: int, good: bool) -> str:
+    return "\n".join(
+        [
+            "# What an export costs",
+            "",
+            f"{environment.machine('torch', 'transformers', 'onnx', 'onnxruntime')}.",
+            "",
+            f"Real configs, random weights; {rounds} rounds in turn, fresh processes, the memory of the largest of them.",
+            "A tool takes part with the first of its commands whose export is complete and right (see the coverage comparison). mmedge's time includes holding",
+            "every graph against its module at two sizes, racing runtimes and precisions, and checking the whole against golden data.",
+            "",
+            *lines,
+            f"Bar (memory at most {TIMES} times the checkpoint and {SPARE_MB} MB): {'kept' if good else 'missed'}.",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
