@@ -100,8 +100,10 @@ class OrtRunner:
         settings.log_severity_level = 3
         settings.intra_op_num_threads = 1 if one_thread else options.threads
         settings.inter_op_num_threads = 1
-        # Spinning threads keep a core busy after each run and take it from whatever runs next in the process: OpenVINO then needs twice its time.
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Within a run, threads spin while they wait for work: to wake them costs a decoder's step a sixth of its time (bench/results/chat_speed.md). After it
+        # they must not: they would keep a core from whatever runs next in the process, and OpenVINO then needs twice its time.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        settings.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = ort.InferenceSession(str(path), settings, providers=providers)
         except Exception as error:  # onnxruntime raises a class per status, all direct children of Exception
