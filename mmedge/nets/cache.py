@@ -105,7 +105,8 @@ def attend(
     batch, heads, tokens, head_dim = query.shape
     groups = heads // key.shape[1]
     scale = head_dim**-0.5 if scaling is None else scaling
-    grouped = (query * scale).reshape(batch, key.shape[1], groups * tokens, head_dim) if groups > 1 else query * scale
+    scaled = query if scale == 1 else query * scale
+    grouped = scaled.reshape(batch, key.shape[1], groups * tokens, head_dim) if groups > 1 else scaled
     scores = grouped @ key.transpose(2, 3)
     if attention_mask is not None:
         mask = attention_mask[..., : key.shape[2]]

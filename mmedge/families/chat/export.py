@@ -19,7 +19,8 @@ from mmedge.generate.decode import until_loop
 from mmedge.generate.template import ChatTemplate, read_template
 from mmedge.nets import checkpoint
 from mmedge.nets.causal import Causal
-from mmedge.nets.decoder import decoder_graph, set_attention
+from mmedge.nets.decoder import decoder_graph
+from mmedge.nets.light import lighten
 
 CONTEXT = 1024
 """Default length of a fixed cache: longer ones cost memory and time in every step."""
@@ -56,7 +57,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     texts = [media[name] for name in ("text_3", "text_2", "text_1")]
     example = _example(config, tokenizer, texts[0])
     cases = _cases(folder, model, config, tokenizer, template, texts) if tokenizer else []
-    set_attention(model)  # after the reference has spoken in its own way
+    lighten(model.model)  # after the reference has spoken in its own way
     return Exported(graphs={"language": _graph(model, context, example)}, assets=assets, config=config, cases=cases)
 
 
