@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
+from pydantic import RootModel
 
 from mmedge import catalog
 from mmedge.documents import validate
@@ -36,7 +39,8 @@ def test_family(name):
     family, session = load_family(name), load_family(name, "session").Session
     assert all(callable(getattr(session, call)) for call in family.CALLS)
     assert all(set(backends) <= {*backend_names(), "tensorrt"} for backends in family.PREFER.values())
-    for settings in (family.Options, family.Config):
+    kinds = get_args(family.Config.model_fields["root"].annotation) if issubclass(family.Config, RootModel) else (family.Config,)
+    for settings in (family.Options, *kinds):
         assert settings.model_config["extra"] == "forbid"
         assert settings.model_config["frozen"]
 
