@@ -69,6 +69,8 @@ def test_every_form_is_its_module_on_every_backend(made, backend, form):
     if (backend, form) == ("openvino", "language-tensorscatter"):
         pytest.skip("OpenVINO reads no opset 24")
     architecture, bundle, _ = made
+    if form not in bundle.manifest.models["chat"].graphs:
+        pytest.skip("one architecture is enough for that form")
     if backend == "ref" and architecture != "LlamaForCausalLM":
         pytest.skip("the reference evaluator is slow: Llama's operators are the others' too")
     assert graph_drift(bundle, "chat", form, backend) <= 1
