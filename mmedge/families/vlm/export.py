@@ -27,6 +27,7 @@ from mmedge.nets.checkpoint import load, read_json
 from mmedge.nets.checkpoint import tokenizer as read_tokenizer
 from mmedge.nets.decoder import decoder_graph, set_attention
 from mmedge.nets.language import DeepstackLanguage, Language, TokenEmbedding
+from mmedge.nets.light import lighten
 from mmedge.nets.qwen_vision import Mergers, PatchEncoder
 from mmedge.nets.vision import Connector, LayerEncoder, TileEncoder
 from mmedge.processors.image import Picture, load_image
@@ -54,6 +55,8 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     prompter = Prompter(template, Tokenizer.from_str(tokenizer.decode()), config.image_token) if template and tokenizer else None
     cases = golden_cases(folder, config, model, media, prompter)
     set_attention(model)
+    if config.kind != "qwen3_vl":
+        lighten(parts.language.text_model)  # after the reference has spoken
     return Exported(
         graphs=_graphs(config, parts, media, options),
         assets={
