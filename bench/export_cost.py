@@ -29,22 +29,26 @@ TIMES, SPARE_MB = 2.5, 1000
 
 
 def make_clip(folder: Path) -> None:
-    _real(transformers.CLIPModel(transformers.CLIPConfig()), "CLIPModel", folder)
+    from checkpoints.dual_encoder import make_clip
+
+    make_clip(folder, side=224)
+    _real(transformers.CLIPModel(transformers.CLIPConfig()), folder)
 
 
 def make_whisper(folder: Path) -> None:
+    from checkpoints.speech import make_whisper
+
+    make_whisper(folder)
+    transformers.WhisperFeatureExtractor().save_pretrained(folder)
     sizes = {"encoder_layers": 6, "decoder_layers": 6, "encoder_attention_heads": 8, "decoder_attention_heads": 8, "d_model": 512}
     config = transformers.WhisperConfig(**sizes, encoder_ffn_dim=2048, decoder_ffn_dim=2048, vocab_size=51865, decoder_start_token_id=1)
-    _real(transformers.WhisperForConditionalGeneration(config), "WhisperForConditionalGeneration", folder)
+    _real(transformers.WhisperForConditionalGeneration(config), folder)
 
 
-def _real(model: Any, architecture: str, folder: Path) -> None:
-    """Tokenizer and processor are those of the small checkpoint, whose tokens are a part of the real ones."""
+def _real(model: Any, folder: Path) -> None:
+    """Replace the small model of a checkpoint; tokenizer and processor stay, and the tokenizer's tokens are a part of the real ones."""
     from checkpoints import spread
 
-    small = coverage_models.checkpoints()[architecture]
-    small(folder)
-    (folder / "model.safetensors").unlink()
     spread(model).save_pretrained(folder)
 
 
