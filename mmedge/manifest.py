@@ -150,9 +150,9 @@ class Manifest(Document):
     provenance: dict[str, Any] = {}
 
     def files(self) -> list[File]:
-        """Every file the manifest names."""
+        """Every file the manifest names, once."""
         found = [file for file in self.media.values() if isinstance(file, File)]
         for model in self.models.values():
             found += [model.golden, *model.assets.values(), *(file for graph in model.graphs.values() for file in (graph.file, graph.weights) if file)]
         found += [placed.file for placements in self.engines.values() for placed in placements.values() if placed.file]
-        return found
+        return list({file.path: file for file in found}.values())

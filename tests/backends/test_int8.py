@@ -20,7 +20,7 @@ WIDTH, VOCABULARY = 256, 20_000
 TARGET = Target(name="test", summary="", backends=("ort",), max_opset=18, max_ir=10, precisions={"ort": ("fp32", "int8")})
 
 
-@pytest.fixture(params=["tied", "own"])
+@pytest.fixture(params=["tied", "own", "tied, weights apart", "own, weights apart"])
 def graph(request, tmp_path):
     """ids -> embedding -> a small matrix -> logits over a vocabulary, by the embedding's transpose or by a matrix of its own."""
     rng = np.random.default_rng(0)
@@ -31,7 +31,7 @@ def graph(request, tmp_path):
         helper.make_node("MatMul", ["states", "small"], ["mixed"], name="mix"),
         helper.make_node("MatMul", ["mixed", "output"], ["logits"], name="project"),
     ]
-    if request.param == "tied":
+    if request.param.startswith("tied"):
         nodes.insert(0, helper.make_node("Transpose", ["embedding"], ["output"], name="turn", perm=[1, 0]))
     else:
         constants.append(numpy_helper.from_array(rng.standard_normal((WIDTH, VOCABULARY), np.float32), "output"))
@@ -39,12 +39,13 @@ def graph(request, tmp_path):
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "tokens", size]) for name, size in (("mixed", WIDTH), ("logits", VOCABULARY))]
     path = tmp_path / "decoder.onnx"
     model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, constants), opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(model, path)
+    apart = request.param.endswith("apart")
+    onnx.save(model, path, save_as_external_data=apart, location="weights.bin" if apart else None, size_threshold=0)
     specs = (
         (TensorSpec("ids", "int64", (1, "tokens")),),
         (TensorSpec("mixed", "float32", (1, "tokens", WIDTH)), TensorSpec("logits", "float32", (1, "tokens", VOCABULARY))),
     )
-    return Graph(path, hashlib.sha256(path.read_bytes()).hexdigest(), *specs)
+    return Graph(path, hashlib.sha256(path.read_bytes()).hexdigest(), *specs, tmp_path / "weights.bin" if apart else None)
 
 
 def test_only_the_output_matrix_is_rounded_and_little(graph, tmp_path):
@@ -53,7 +54,8 @@ def test_only_the_output_matrix_is_rounded_and_little(graph, tmp_path):
     feeds = {"ids": np.arange(5, dtype=np.int64)[None]}
     with ort.open(ort.compile(candidates[0], TARGET, tmp_path), TARGET) as runner:
         exact = runner.run(feeds)
-    engine = ort.compile(candidates[1], TARGET, tmp_path)
+    (tmp_path / "scratch").mkdir()
+    engine = ort.compile(candidates[1], TARGET, tmp_path / "scratch")
     with ort.open(engine, TARGET) as runner:
         rounded = runner.run(feeds)
         assert runner.inputs == graph.inputs
@@ -61,7 +63,9 @@ def test_only_the_output_matrix_is_rounded_and_little(graph, tmp_path):
     assert np.array_equal(rounded["mixed"], exact["mixed"])
     assert 0.05 < relative_drift(rounded["logits"], exact["logits"]) < 1.0
     assert np.array_equal(rounded["logits"].argmax(-1), exact["logits"].argmax(-1))
-    operators = [node.op_type for node in onnx.load(engine.path).graph.node]
+    operators = [node.op_type for node in onnx.load(engine.path, load_external_data=False).graph.node]
+    if graph.weights:
+        assert engine.path.stat().st_size < 1.1 * VOCABULARY * WIDTH * (1 + 4 / int8.BLOCK), "it carries weights that lie in the file beside it"
     assert sorted(operators) == ["Gather", "MatMul", "MatMulNBits"]
 
 
@@ -78,7 +82,7 @@ def test_a_device_without_onnx_is_not_offered_it(graph, monkeypatch):
 
 def test_the_graph_itself_is_untouched(graph, tmp_path):
     before = graph.path.read_bytes()
-    int8.quantize(graph.path, tmp_path / "out.onnx")
+    int8.quantize(graph, tmp_path / "out.onnx")
     assert graph.path.read_bytes() == before
     with ort.open(Engine(Candidate(graph, "fp32")), TARGET) as runner:
         assert runner.outputs == graph.outputs

@@ -69,7 +69,7 @@ def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
     if candidate.precision != "int8":
         return Engine(candidate)
     path = out / f"{candidate.graph.path.name.partition('.')[0]}-int8.onnx"
-    int8.quantize(candidate.graph.path, path)
+    int8.quantize(candidate.graph, path)
     return Engine(candidate, path)
 
 

@@ -7,9 +7,13 @@ which feed back, carry no error of it. The result must hold the bound of half pr
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mmedge.need import need
 from mmedge.runner import Graph
@@ -30,25 +34,34 @@ def has_large_matrix(graph: Graph) -> bool:
     return bool(_large(need("onnx", extra="build").load(str(graph.path), load_external_data=False)))
 
 
-def quantize(path: Path, out: Path) -> None:
-    """Write the graph at ``path`` to ``out``, its large matrices in 8 bits."""
+def quantize(graph: Graph, out: Path) -> None:
+    """Write the graph to ``out``, its large matrices in 8 bits. What else lies in a weights file stays there: a link to it is put beside ``out``."""
     onnx = need("onnx", extra="build")
     tool = need("onnxruntime.quantization.matmul_nbits_quantizer", extra="build")
     logging.getLogger(tool.__name__).setLevel(logging.WARNING)
-    model = onnx.load(str(path))
+    model = onnx.load(str(graph.path), load_external_data=False)
     nodes = _large(model)
     for node in nodes:
-        _fold_transpose(onnx, model, node)
+        _own_factor(onnx, model, node, graph.path.parent)
     del model.graph.value_info[:]  # they would describe the matrices that were there
     chosen = {node.name for node in nodes}
     others = [node.name for node in model.graph.node if node.name not in chosen]
     quantizer = tool.MatMulNBitsQuantizer(model, bits=8, block_size=BLOCK, is_symmetric=True, accuracy_level=INTEGER_ARITHMETIC, nodes_to_exclude=others)
     quantizer.process()
     quantized = quantizer.model.model
+    outputs = {value.name for value in quantized.graph.output}
     used = {name for node in quantized.graph.node for name in node.input}
-    for unused in [node for node in quantized.graph.node if not used & set(node.output) and not {o.name for o in quantized.graph.output} & set(node.output)]:
+    for unused in [node for node in quantized.graph.node if not (used | outputs) & set(node.output)]:
         quantized.graph.node.remove(unused)
+    used = {name for node in quantized.graph.node for name in node.input}
+    for weight in [tensor for tensor in quantized.graph.initializer if tensor.name not in used]:
+        quantized.graph.initializer.remove(weight)
     onnx.save(quantized, str(out))
+    if graph.weights and not (beside := out.parent / graph.weights.name).exists():
+        try:
+            os.link(graph.weights, beside)
+        except OSError:  # a file system without links
+            shutil.copyfile(graph.weights, beside)
 
 
 def _large(model: Any) -> list[Any]:
@@ -58,12 +71,12 @@ def _large(model: Any) -> list[Any]:
     return [node for node in model.graph.node if node.op_type == "MatMul" and sizes.get(node.input[1], 0) >= LARGE_BYTES]
 
 
-def _fold_transpose(onnx: Any, model: Any, node: Any) -> None:
-    """Give ``node`` its factor as a constant of its own: the tool takes no computed one."""
+def _own_factor(onnx: Any, model: Any, node: Any, folder: Path) -> None:
+    """Give ``node`` its factor as a constant of its own: the tool takes no computed one, and none from another file."""
     source = next((other for other in model.graph.node if node.input[1] in other.output), None)
-    if source is None:
-        return
-    weight = next(tensor for tensor in model.graph.initializer if tensor.name == source.input[0])
-    order = next((tuple(attribute.ints) for attribute in source.attribute if attribute.name == "perm"), None)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight).transpose(order).copy(), f"{node.name}_weight"))
+    name = source.input[0] if source else node.input[1]
+    order = next((tuple(attribute.ints) for attribute in source.attribute if attribute.name == "perm"), None) if source else (0, 1)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    matrix = onnx.numpy_helper.to_array(weight, base_dir=str(folder)).transpose(order)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(matrix), f"{node.name}_weight"))
     node.input[1] = f"{node.name}_weight"
