@@ -118,6 +118,8 @@ class Drive:
         if value.name.endswith("attention_mask") or value.name == "pixel_mask":
             like = self.known.get("pixel_values" if value.name == "pixel_mask" else "input_ids")
             return None if like is None else np.ones(like.shape[:1] + like.shape[-len(value.shape) + 1 :])
+        if value.name == "token_type_ids" and "input_ids" in self.known:
+            return np.zeros_like(self.known["input_ids"])
         kind = "f" if "float" in value.type else "i"
         offered = [*self.made.values(), *(array for name, array in self.given.items() if name.startswith("host/"))]
         fits = [array for array in offered if array.dtype.kind == kind and array.ndim == len(value.shape) and _size(value.shape[-1]) in (None, array.shape[-1])]
