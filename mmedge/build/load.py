@@ -50,6 +50,8 @@ def recipe_for(what: str | None, *, offline: bool, trace: Trace) -> Recipe:
         return _with_families(Recipe.load(what), offline, trace)
     if path.is_file():
         raise MmedgeError(f"{what} is a file, but no recipe", "name a recipe (.toml), an ONNX file, or the folder of a checkpoint")
+    if path.suffix in (".onnx", *NEVER) or what.startswith(("./", "../", "/", "~")):
+        raise MmedgeError(f"there is no file or folder {what}", "check the path: a recipe (.toml), an ONNX file, or the folder of a checkpoint")
     if named := re.fullmatch(r"(https://huggingface\.co/)?(\w[\w.-]*/[\w.-]+)(@[\w.-]+)?/?", what):
         hub_form = f"hf:{named[2]}{named[3] or '@main'}"
         raise MmedgeError(f"{what} is neither a folder here nor a recipe", f"if it is a model on the Hugging Face hub: mmedge export {hub_form}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer
 
 from mmedge.errors import MmedgeError
 from mmedge.family import Allow
@@ -71,9 +72,19 @@ def load_config(folder: Path, allow: Allow) -> Any:
 
 
 def tokenizer(folder: Path) -> bytes | None:
-    """``tokenizer.json``, from the folder or made by transformers from a slow tokenizer's files; None where the checkpoint brings no tokenizer."""
-    if (folder / "tokenizer.json").is_file():
-        return (folder / "tokenizer.json").read_bytes()
+    """``tokenizer.json``, from the folder or made by transformers from a slow tokenizer's files; None where the checkpoint brings no tokenizer.
+
+    Raises:
+        MmedgeError: that file is damaged.
+    """
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        given = path.read_bytes()
+        try:
+            Tokenizer.from_buffer(given)
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise MmedgeError(f"{path} is no tokenizer: {first_line(error)}", "get an undamaged checkpoint") from error
+        return given
     if not any(path.name.startswith(("vocab", "merges")) or path.suffix in (".model", ".tiktoken") for path in folder.iterdir()):
         return None  # transformers would invent one of its special tokens alone
     try:

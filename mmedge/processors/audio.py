@@ -42,6 +42,8 @@ def load_sound(sound: Sound) -> tuple[Samples, int]:
                 f"a sound of {samples.dtype.name} {shape} at {rate_hz} Hz was given", "give float samples of one channel, shape [n], and their rate in Hz"
             )
         return samples.astype(np.float32, copy=False), rate_hz
+    if not isinstance(sound, (str, bytes, os.PathLike)):
+        raise MmedgeError(f"a {type(sound).__name__} is not a sound", "give a path, the bytes of a file, or (float samples of one channel, their rate in Hz)")
     if isinstance(sound, bytes):
         data, name = sound, "the sound"
     else:

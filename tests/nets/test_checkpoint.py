@@ -225,6 +225,14 @@ def test_a_slow_tokenizer_becomes_a_fast_one(folder):
     assert json.loads(tokenizer(folder) or b"{}")["model"]["vocab"]["cat"] == 5
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0'])
+def test_a_damaged_tokenizer_is_refused(folder, content):
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(MmedgeError, match=r"tokenizer\.json is no tokenizer") as caught:
+        tokenizer(folder)
+    assert caught.value.fix and "\n" not in caught.value.what
+
+
 def test_a_folder_without_tokenizer(folder):
     assert tokenizer(folder) is None  # although transformers makes one of nothing
     (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["own.OwnTokenizer", None]}, "tokenizer_class": "OwnTokenizer"}))

@@ -40,6 +40,9 @@ def test_samples_in_memory_pass_through():
     for bad in [(np.zeros((2, 5), np.float32), RATE_HZ), (np.zeros(5, np.int16), RATE_HZ), (TONE, 0)]:
         with pytest.raises(MmedgeError, match="was given"):
             load_sound(bad)
+    for bad in (TONE, None, 7):
+        with pytest.raises(MmedgeError, match="is not a sound"):
+            load_sound(bad)
 
 
 def test_an_empty_recording_is_no_error(tmp_path):

@@ -129,16 +129,16 @@ class Session:
         Args:
             item: a sound for CLAP, a picture for the others.
         """
-        if not labels:
-            raise MmedgeError("there are no labels to choose from", "give at least one")
+        if isinstance(labels, str) or not labels:
+            raise MmedgeError("there are no labels to choose from", 'give a list of at least one, such as ["a cat", "a dog"]')
         scores = self.config.scale * self._cosines(item, labels) + self.config.bias
         chances = 1 / (1 + np.exp(-scores)) if self.config.kind.startswith("siglip") else _softmax(scores)
         return _sorted(labels, chances)
 
     def rank(self, item: Picture | Sound, texts: Sequence[str]) -> list[tuple[str, float]]:
         """The texts by their cosine with the picture, or with CLAP the sound, the nearest first. Raises MmedgeError: no text."""
-        if not texts:
-            raise MmedgeError("there are no texts to rank", "give at least one")
+        if isinstance(texts, str) or not texts:
+            raise MmedgeError("there are no texts to rank", 'give a list of at least one, such as ["a cat", "a dog"]')
         return _sorted(texts, self._cosines(item, texts))
 
     def look(self, images: Picture | Sequence[Picture]) -> View:

@@ -26,10 +26,7 @@ def read_words(folder: Path) -> tuple[bytes, Any] | tuple[None, None]:
     content = tokenizer(folder)
     if content is None:
         return None, None
-    try:
-        return content, need("tokenizers", extra="build").Tokenizer.from_buffer(content)
-    except Exception as error:  # tokenizers raises bare Exceptions, and ValueError
-        raise MmedgeError(f"{folder / 'tokenizer.json'} is no tokenizer: {error}", "get the file again") from error
+    return content, need("tokenizers", extra="build").Tokenizer.from_buffer(content)
 
 
 def read_sound(folder: Path, least: int, *, normalise: bool) -> RawSound:

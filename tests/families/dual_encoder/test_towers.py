@@ -73,8 +73,9 @@ def test_classify_gives_the_probabilities_of_transformers_forward(made):
         np.testing.assert_allclose([chance for _, chance in found], np.sort(likely)[::-1], atol=ATOL)
         assert [text for text, _ in made.session.rank(item, LABELS)] == [label for label, _ in found]
     for call in (made.session.classify, made.session.rank):
-        with pytest.raises(MmedgeError, match="no"):
-            call(made.items[0], [])
+        for none in ([], "cat"):
+            with pytest.raises(MmedgeError, match="there are no"):
+                call(made.items[0], none)
 
 
 def test_five_inputs_give_five_outputs(made):
