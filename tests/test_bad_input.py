@@ -389,6 +389,7 @@ def test_wrong_weights_are_accepted_by_whoever_says_so(mmedge, bert, how):
     damage(bert, how)
     status, _, said = mmedge("export", bert, "-t", "cpu", "-o", "new.bundle", "--any-weights")
     assert status == 0, said
+    assert "--any-weights" in mmedge("inspect", "new.bundle")[1].splitlines()[0], "a bundle says what was accepted for it"
 
 
 def test_a_target_that_takes_no_such_opset(refused, mmedge):

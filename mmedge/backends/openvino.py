@@ -88,7 +88,7 @@ class OpenvinoRunner:
 class Swapped:
     """A sequence of runs in which two requests take turns: what one has written, the other reads where it lies.
 
-    OpenVINO's own way is a model with state. It was no faster over a growing cache (bench/results/cache_copy.md), and needs the model compiled a second time.
+    OpenVINO's own way is a model with state. It was no faster over a growing cache (bench/cache_copy.py), and needs the model compiled a second time.
     """
 
     def __init__(self, turns: tuple[Any, Any], runner: Runner, pairs: Mapping[str, str], start: Feeds) -> None:

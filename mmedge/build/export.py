@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import platform
 import sys
@@ -64,7 +65,7 @@ def _make(
         models=models,
         media=golden.store_media(bundle),
         gates={"export": tuple(gates)},
-        provenance=_provenance(recipe),
+        provenance=_provenance(recipe, allow),
     )
 
 
@@ -75,7 +76,8 @@ def _export_model(
     if kind.ARCHITECTURES:
         _hush_transformers()
     options = _options(role, model, kind)
-    exported: Exported = load_family(model.family, "export").export(folder, options, golden.media(), allow)
+    with contextlib.redirect_stdout(sys.stderr):  # what a model's own code prints is no part of --json's one document
+        exported: Exported = load_family(model.family, "export").export(folder, options, golden.media(), allow)
     _complete(role, exported, kind)
     written = write_graphs(bundle, role, exported.graphs, scatters, scratch)
     gates += written.gates
@@ -113,7 +115,7 @@ def _complete(role: str, exported: Exported, kind: Any) -> None:
             raise ValueError(f"the family of {role} yields {what} {surplus[0]} without declaring it")
 
 
-def _provenance(recipe: Recipe) -> dict[str, Any]:
+def _provenance(recipe: Recipe, allow: Allow) -> dict[str, Any]:
     found = {}
     for package in PACKAGES:
         try:
@@ -125,5 +127,6 @@ def _provenance(recipe: Recipe) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
         "packages": found,
+        "allowed": [flag for flag, given in (("--trust-code", allow.code), ("--any-weights", allow.weights)) if given],
         "recipe": recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
     }

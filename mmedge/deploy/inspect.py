@@ -35,7 +35,8 @@ def inspect(path: Path, *, gc: bool = False) -> tuple[Manifest, list[Path]]:
 
 def describe(manifest: Manifest) -> str:
     """The manifest for people: models, graphs, placements, gates."""
-    lines = [f"{manifest.name}, made {manifest.created} by mmedge {manifest.provenance.get('mmedge', '?')}"]
+    allowed = " ".join(["", *manifest.provenance.get("allowed", ())])
+    lines = [f"{manifest.name}, made {manifest.created} by mmedge {manifest.provenance.get('mmedge', '?')}{allowed}"]
     for role, model in manifest.models.items():
         lines += ["", f"{role}: {model.family}"]
         for graph in model.graphs.values():

@@ -88,7 +88,7 @@ class OrtRunner:
 
     reuses_outputs = False
 
-    def __init__(self, path: Path, options: Options, *, one_thread: bool) -> None:
+    def __init__(self, path: Path, options: Options, *, one_thread: bool = False) -> None:
         ort = need("onnxruntime", extra="build")
         providers = [name for name in options.providers if name in ort.get_available_providers()]
         if not providers:
@@ -100,7 +100,7 @@ class OrtRunner:
         settings.log_severity_level = 3
         settings.intra_op_num_threads = 1 if one_thread else options.threads
         settings.inter_op_num_threads = 1
-        # Within a run, threads spin while they wait for work: to wake them costs a decoder's step a sixth of its time (bench/results/chat_speed.md). After it
+        # Within a run, threads spin while they wait for work: to wake them costs a decoder's step a sixth of its time (bench/chat_speed.py). After it
         # they must not: they would keep a core from whatever runs next in the process, and OpenVINO then needs twice its time.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
         settings.add_session_config_entry("session.force_spinning_stop", "1")

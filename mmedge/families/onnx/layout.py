@@ -40,7 +40,7 @@ def parts(folder: Path, config: dict[str, Any]) -> Parts:
     """Raises MmedgeError: a file is damaged, or one that belongs to the others is missing."""
     found = files(folder)
     decoders = [name for name in DECODERS if name in found]
-    if "encoder_model" in found and decoders and config.get("model_type") in (*SPEECH, *VISION):
+    if ("encoder_model" in found or decoders) and config.get("model_type") in (*SPEECH, *VISION):
         return _encoder_decoder(folder, found, decoders, config)
     single = next((found[name] for name in ("model", *DECODERS[:2]) if name in found), None)
     if single is not None and "encoder_model" not in found:
@@ -68,6 +68,10 @@ def graph_name(stem: str) -> str:
 
 def _encoder_decoder(folder: Path, found: dict[str, Path], decoders: list[str], config: dict[str, Any]) -> Parts:
     merged = "decoder_model_merged" in decoders
+    if "encoder_model" not in found:
+        raise MmedgeError(f"{folder} lacks encoder_model.onnx", "get it: a decoder alone hears and sees nothing")
+    if not decoders:
+        raise MmedgeError(f"{folder} lacks {DECODERS[0]}.onnx", "get it, or export with a task that ends in -with-past")
     if not merged and len(decoders) < 2:
         missing = next(name for name in DECODERS[1:] if name not in decoders)
         raise MmedgeError(f"{folder} lacks {missing}.onnx", "get it, or export with a task that ends in -with-past")

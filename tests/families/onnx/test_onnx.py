@@ -186,10 +186,11 @@ def test_a_decoder_traced_for_one_token_reads_its_prompt_token_by_token(tmp_path
     assert bundle.manifest.models["onnx"].config["at_once"] is False
 
 
-def test_a_folder_that_lacks_a_decoder(tmp_path):
-    sources.make_speech(tmp_path, merged=False)
-    (tmp_path / "decoder_with_past_model.onnx").unlink()
-    with pytest.raises(MmedgeError, match=r"lacks decoder_with_past_model\.onnx"):
+@pytest.mark.parametrize(("merged", "lost"), [(False, "decoder_with_past_model"), (True, "decoder_model_merged"), (True, "encoder_model")])
+def test_a_folder_that_lacks_a_part(tmp_path, merged, lost):
+    sources.make_speech(tmp_path, merged=merged)
+    (tmp_path / f"{lost}.onnx").unlink()
+    with pytest.raises(MmedgeError, match=rf"lacks {lost}\.onnx"):
         layout.parts(tmp_path, {"model_type": "whisper"})
 
 
