@@ -130,6 +130,7 @@ def test_a_signal_ends_a_run_in_good_order(stage, play, monkeypatch, number):
                     at_s += 0.032
                     yield AudioChunk(sound[begin : begin + 512], 16_000, at_s)
                 os.kill(os.getpid(), number)
+                self.stop.wait(10)  # a second signal would end the process: by then the handlers are those from before
 
     monkeypatch.setattr(module, "open_microphone", lambda what, clock, stop: Endless(stop))
     played = play("default")
