@@ -43,6 +43,10 @@ class Runner(Protocol):
         """
         ...
 
+    def executed(self) -> dict[str, str]:
+        """What the opened runtime says of itself, for a report: the precision it computes in, threads, providers, flags."""
+        ...
+
     def __enter__(self) -> Runner: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
@@ -119,6 +123,28 @@ class Engine:
     """The compiled file, or None where the runtime opens the ONNX file itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Operated:
+    """The runtime's own profile of a graph."""
+
+    runs: int
+    graph_ms: float
+    """Median time of a whole run while it was profiled."""
+    operators: tuple[OperatorTime, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorTime:
+    """One operator as the runtime executes it, often several of the ONNX file's in one."""
+
+    name: str
+    kind: str
+    ms: float
+    """Mean a run."""
+    nodes: tuple[str, ...] = ()
+    """Names of the ONNX file's nodes that it came from, where the runtime tells."""
+
+
 class Backend(Protocol):
     """The module ``mmedge.backends.NAME``."""
 
@@ -126,6 +152,9 @@ class Backend(Protocol):
     def candidates(self, graph: Graph, target: Target) -> list[Candidate]: ...
     def compile(self, candidate: Candidate, target: Target, out: Path) -> Engine: ...
     def open(self, engine: Engine, target: Target) -> Runner: ...
+    def operators(self, engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operated | None:
+        """Run a graph under the runtime's own profiler; None where it has none."""
+        ...
 
 
 def backend_names() -> list[str]:

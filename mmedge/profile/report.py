@@ -1,108 +1,304 @@
-"""The profile of a bundle on a target: each graph, each verb, and the machine they were measured on."""
+"""The report of a profile: every figure with its samples, its verdict, and what it was measured on. Documents only; nothing is measured here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from mmedge.bundle import Bundle
 from mmedge.documents import Document
-from mmedge.evaluate.golden import Golden
-from mmedge.need import NotInstalled
-from mmedge.profile.machine import Machine, describe, machine
-from mmedge.profile.protocol import Latency, measure
-from mmedge.target import Target
+from mmedge.profile.machine import Machine
+from mmedge.turn import Turn
 
-WIDTH = 30
+Level = Literal["graph", "verb", "turn", "stage"]
+Word = Literal["stable", "drifting", "throttled", "contended", "unstable"]
+
+
+class Latency(Document):
+    """Milliseconds over ``n`` calls, after warm-up.
+
+    A percentile that ``n`` cannot carry is null (64 samples for the 90th, 662 for the 99th: MLPerf's early-stopping rule at 99 % confidence). An interval
+    is the 95 % one of order statistics, free of any assumption about the distribution; null where ``n`` is too small to hold one.
+    """
+
+    n: int
+    p50_ms: float
+    p50_interval_ms: tuple[float, float] | None = None
+    p90_ms: float | None = None
+    p90_interval_ms: tuple[float, float] | None = None
+    p99_ms: float | None = None
+    p99_interval_ms: tuple[float, float] | None = None
+    min_ms: float
+    max_ms: float
+
+
+class Samples(Document):
+    """What was measured, call by call, in the order of the calls."""
+
+    start_ms: tuple[float, ...] = ()
+    """When each call began, from the first; in paced mode, when it was due."""
+    latency_ms: tuple[float, ...]
+    """In paced mode from the moment it was due: the time in the queue counts."""
+    dropped_ms: tuple[float, ...] = ()
+    """When the calls were due that waited so long that they were given up (paced mode)."""
+
+
+class WarmUp(Document):
+    """The calls before the first that counts."""
+
+    runs: int
+    seconds: float
+    stable: bool
+    """Whether the times had settled when the warm-up ended; False where it reached its limit."""
+
+
+class Verdict(Document):
+    """Whether a figure can be trusted, and what says so."""
+
+    word: Word
+    evidence: tuple[str, ...] = ()
+    """One plain sentence each, with the figures; of a stable run, what was looked at."""
+
+
+class Usage(Document):
+    """What a row's calls took from the machine."""
+
+    cores: float | None = None
+    """CPU time of the process over wall time: 2.0 is two cores the whole time."""
+    millijoules: float | None = None
+    """Per call, by the meter that ``energy`` names; null where nothing could be read."""
+    energy: str = ""
+    """The meter, or why there is none."""
+
+
+class Part(Document):
+    """A share of a verb or a turn: medians over its calls."""
+
+    name: str
+    median_ms: float
+    share: float
+    """Of the whole, 0 to 1."""
+
+
+class Breakdown(Document):
+    """A whole held against the sum of its parts."""
+
+    parts: tuple[Part, ...]
+    whole_ms: float
+    """Measured end to end, median."""
+    sum_ms: float
+    """Median over calls of the sum of the parts of that call; parts that overlap count once."""
+    difference: float
+    """(whole - sum) / whole, median over calls: the share that no part explains."""
+
+
+class Operator(Document):
+    """One operator of a compiled graph, by the runtime's own profiler."""
+
+    name: str
+    kind: str
+    """As the runtime names it: ``Conv``, ``FusedMatMul``, ``Convolution``."""
+    module: str | None
+    """The torch module it came from, where the exporter left the name: ``vision_model.encoder.layers.3.self_attn``."""
+    ms: float
+    """Mean a run."""
+
+
+class Kind(Document):
+    """All operators of one kind."""
+
+    kind: str
+    count: int
+    ms: float
+
+
+class Operators(Document):
+    """Where a graph's time goes."""
+
+    runs: int
+    graph_ms: float
+    """Median time of a whole run while the runtime's profiler was on."""
+    sum_ms: float
+    """Of all operators, mean a run."""
+    kinds: tuple[Kind, ...]
+    """Longest first."""
+    top: tuple[Operator, ...]
+    """The ten longest."""
+    note: str = ""
+
+
+class Roof(Document):
+    """How near a graph is to what this machine was measured to be able to do (Williams et al. 2009, the roofline model)."""
+
+    flops: int
+    """Of one run, counted from the ONNX graph at the shapes it ran with; a multiplication and an addition are two."""
+    bytes: int
+    """That must move at least once: weights, inputs, outputs."""
+    gflops_s: float
+    """The measured roof for this backend and precision."""
+    gb_s: float
+    """The measured roof for a working set of this size."""
+    least_ms: float
+    """What the roof allows: the larger of flops / gflops_s and bytes / gb_s."""
+    percent: float | None
+    """Of the measured roof, at most 100; null where even a second measurement of the roof lay below the graph."""
+    bound: Literal["compute", "bandwidth"]
+    next: str = ""
+    """What the next lower precision would buy at most, or why that is not known."""
+
+
+class Identity(Document):
+    """What exactly ran."""
+
+    graph: str
+    """sha256 of the ONNX file."""
+    weights: str | None = None
+    """sha256 of its large tensors, where they are a file of their own."""
+    engine: str | None = None
+    """sha256 of the compiled file, where there is one."""
+    backend: str
+    version: str | None
+    precision: str
+    """As it was placed."""
+    reason: str
+    """Why it was placed there."""
+    executed: dict[str, str] = {}
+    """What the opened runtime says of itself: precision (bf16 is said), threads, providers, flags."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    """Of the feeds it was measured with."""
 
 
 class Row(Document):
     """One thing that was measured."""
 
-    level: Literal["graph", "verb", "turn", "stage"]
+    level: Level
     name: str
     where: str
-    """Backend and precision; for verbs and turns, what they were given."""
+    """Backend and precision; for verbs and turns, what they were given; for stages, ``model`` or ``wait``."""
     latency: Latency
+    samples: Samples | None = None
+    warm_up: WarmUp | None = None
+    verdict: Verdict | None = None
+    usage: Usage | None = None
+    breakdown: Breakdown | None = None
+    identity: Identity | None = None
+    operators: Operators | None = None
+    roof: Roof | None = None
+
+
+class Fresh(Document):
+    """One start in a process of its own. Milliseconds."""
+
+    import_ms: float
+    """From the start of the process until mmedge and the runtimes are imported."""
+    load_ms: float
+    """Manifest and files read and verified."""
+    compile_ms: float
+    """Every graph opened by its runtime."""
+    first_inference_ms: float
+    """The first run of every graph, summed."""
+    first_answer_ms: float | None
+    """From the start of the process to the end of the first answer (the first verb, or the first turn of an assistant); null where there is none."""
+    peak_rss_mb: float
+    steady_rss_mb: float
+    """After the answers."""
+    steady_pss_mb: float | None
+    """Shared pages counted in part; null where the system does not tell."""
+    device_mb: float | None = None
+    """Memory of the accelerator; null where there is none, or it does not tell."""
+    p50_ms: dict[str, float] = {}
+    """Graph -> median of a short series: what another process says about the same figure."""
+
+
+class Startup(Document):
+    """Several starts in fresh processes."""
+
+    processes: tuple[Fresh, ...]
+    answer: str
+    """What the first answer was: a verb's or the turn's name."""
+    device_memory: str = ""
+    """Why there is no figure for the accelerator's memory."""
+
+
+class Reading(Document):
+    """The machine at one moment, or over one interval. Null where the system does not tell."""
+
+    load: float | None = None
+    steal: float | None = None
+    """Share of the CPU time that the hypervisor gave to others, 0 to 1."""
+    others: float | None = None
+    """Cores that other processes used."""
+    temperature_c: float | None = None
+    """The hottest zone."""
+    clock_mhz: float | None = None
+    """Mean over the cores of this process."""
+    free_mb: float | None = None
+
+
+class Conditions(Document):
+    """The machine before, during and after."""
+
+    before: Reading
+    during: Reading
+    after: Reading
+    governor: str | None = None
+    power_mode: str | None = None
+    energy: str = ""
+    """The meter that was read, or why there is none."""
+
+
+class Rules(Document):
+    """How it was measured."""
+
+    mode: Literal["closed", "paced"] = "closed"
+    """``closed``: the next call when the last has returned (MLPerf's SingleStream). ``paced``: calls are due at a rate, whether or not the last has returned."""
+    rate_hz: float | None = None
+    arrivals: Literal["fixed", "poisson"] = "fixed"
+    seed: int = 0
+    seconds: float = 3.0
+    """At least, for each row."""
+    samples: int = 64
+    """At least, for each row, unless that takes ten times ``seconds``."""
+
+
+class Trial(Document):
+    """A candidate that could have been chosen, as the bundle remembers it: for the Pareto plot."""
+
+    graph: str
+    backend: str
+    precision: str
+    median_ms: float
+    drift: float
+    """From golden, as a share of the bound of its precision."""
+    chosen: bool
 
 
 class Report(Document):
-    """Schema ``mmedge.report/1``."""
+    """Schema ``mmedge.report/2``."""
 
-    schema_: Literal["mmedge.report/1"] = Field(default="mmedge.report/1", alias="schema")
+    schema_: Literal["mmedge.report/2"] = Field(default="mmedge.report/2", alias="schema")
     bundle: str
     target: str
+    made: str = ""
+    """UTC, ISO 8601."""
     machine: Machine
+    rules: Rules = Rules()
+    conditions: Conditions | None = None
+    verdict: Verdict | None = None
+    """Of the whole: the worst of the rows, and what the fresh processes say."""
     rows: tuple[Row, ...]
+    startup: Startup | None = None
+    turn: Turn | None = None
+    """The turn with the median time to the first audio, with its stages: for the waterfall."""
+    trials: tuple[Trial, ...] = ()
     not_run: tuple[str, ...] = ()
     """What could not be measured here, and why."""
 
 
-def profile(path: Path, target: Target, report: Callable[[str], None]) -> Report:
-    """Measure every graph on its golden feeds and every verb on its golden inputs.
+class Profiles(Document):
+    """Several targets, each measured in a process of its own (schema ``mmedge.profiles/1``)."""
 
-    Raises:
-        MmedgeError: the bundle is not compiled for the target, or its engines are built on the device.
-    """
-    bundle = Bundle.open(path)
-    rows: list[Row] = []
-    not_run: list[str] = []
-    for role, model in bundle.manifest.models.items():
-        golden = Golden(bundle, role)
-        for name in model.graphs_for(target).values():
-            placed = bundle.placement(role, name, target)
-            feeds, _ = golden.graph(name)
-            with bundle.runner(role, name, target) as runner:
-                report(f"{role}/{name}")
-                rows.append(
-                    Row(level="graph", name=f"{role}/{name}", where=f"{placed.backend} {placed.precision}", latency=measure(partial(runner.run, feeds)))
-                )
-        if target.backends != ("null",):  # zeros are not what a decode loop ends on
-            _verbs(bundle, role, target, golden, report, rows, not_run)
-    return Report(bundle=bundle.manifest.name, target=target.name, machine=machine(), rows=tuple(rows), not_run=tuple(not_run))
-
-
-def _verbs(bundle: Bundle, role: str, target: Target, golden: Golden, report: Callable[[str], None], rows: list[Row], not_run: list[str]) -> None:
-    with bundle.session(role, target) as session:
-        for case, arguments, _ in golden.cases():
-            if case.level != "verb":
-                continue
-            name = f"{role}.{case.call}"
-            report(name)
-            try:
-                rows.append(
-                    Row(
-                        level="verb",
-                        name=name,
-                        where=_given(case.args),
-                        latency=measure(partial(getattr(session, case.call), **arguments)),
-                    )
-                )
-            except NotInstalled as error:
-                not_run.append(f"{name}: {error.what}")
-
-
-def _given(arguments: dict[str, Any]) -> str:
-    """What a verb was given, short enough for a table."""
-    text = ", ".join(str(value) for value in arguments.values())
-    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."
-
-
-def table(made: Report) -> str:
-    """The report as aligned text, with the machine at its foot."""
-    lines = [("level", "name", "where", "p50 ms", "p90 ms", "n")]
-    lines += [
-        (row.level, row.name, row.where, f"{row.latency.p50_ms:.2f}", "-" if row.latency.p90_ms is None else f"{row.latency.p90_ms:.2f}", str(row.latency.n))
-        for row in made.rows
-    ]
-    widths = [max(len(line[column]) for line in lines) for column in range(6)]
-    text = [
-        "  ".join(cell.rjust(width) if column > 2 else cell.ljust(width) for column, (cell, width) in enumerate(zip(line, widths))).rstrip() for line in lines
-    ]
-    text += [f"not run: {reason}" for reason in made.not_run]
-    text += [f"{made.bundle} on {made.target}: {describe(made.machine)}", "p90 is shown from 64 samples on"]
-    return "\n".join(text)
+    schema_: Literal["mmedge.profiles/1"] = Field(default="mmedge.profiles/1", alias="schema")
+    reports: tuple[Report, ...]
+    not_run: tuple[str, ...] = ()
+    """Targets that could not be measured here, and why."""
