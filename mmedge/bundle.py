@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +207,13 @@ class Bundle:
             yield opened
 
     @contextlib.contextmanager
-    def session(self, role: str, target: str | Target) -> Iterator[Any]:
+    def session(
+        self, role: str, target: str | Target, *, through: Callable[[str, runner.Runner], runner.Runner] = lambda name, opened: opened
+    ) -> Iterator[Any]:
         """Open one model for use: ``with bundle.session("eyes", target="cpu") as eyes: eyes.classify(...)``.
+
+        Args:
+            through: what a runner, with its graph's name, is handed to the model as: a profiler's watch.
 
         Raises:
             MmedgeError: no such model, not compiled for that target, a damaged file, or a runtime that is not installed.
@@ -219,7 +224,7 @@ class Bundle:
         target = Target.load(target) if isinstance(target, str) else target
         family = load_family(model.family)
         with contextlib.ExitStack() as stack:
-            runners = {name: stack.enter_context(self.runner(role, key, target)) for name, key in model.graphs_for(target).items()}
+            runners = {name: through(name, stack.enter_context(self.runner(role, key, target))) for name, key in model.graphs_for(target).items()}
             assets = {name: self.file(entry) for name, entry in model.assets.items()}
             config = validate(model.config, family.Config, f"{self.path / MANIFEST}: models.{role}.config", fix=AGAIN)
             for wanted, found in ((family.graphs(config), runners), (family.assets(config), assets)):

@@ -19,19 +19,19 @@ P, R = ParamSpec("P"), TypeVar("R")
 class Recording:
     """Seconds by the name of a span. A span inside another is taken out of the outer one: the sums never count a moment twice."""
 
-    def __init__(self, now_s: Callable[[], float] = time.perf_counter) -> None:
-        self.now_s = now_s
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
         self.seconds: dict[str, float] = {}
         self._inner_s = [0.0]
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        from_s = self.now_s()
+        from_s = self._now_s()
         self._inner_s.append(0.0)
         try:
             yield
         finally:
-            took_s = self.now_s() - from_s
+            took_s = self._now_s() - from_s
             self.seconds[name] = self.seconds.get(name, 0.0) + took_s - self._inner_s.pop()
             self._inner_s[-1] += took_s
 
@@ -40,9 +40,9 @@ _recording: ContextVar[Recording | None] = ContextVar("recording", default=None)
 
 
 @contextmanager
-def recording() -> Iterator[Recording]:
+def recording(now_s: Callable[[], float] = time.perf_counter) -> Iterator[Recording]:
     """Listen to the spans of this thread."""
-    made = Recording()
+    made = Recording(now_s)
     before = _recording.set(made)
     try:
         yield made

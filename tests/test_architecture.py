@@ -21,7 +21,7 @@ LAYERS = [
     ["optimize", "evaluate", "profile"],
     ["families", "backends", "nets"],
     ["processors", "generate"],
-    ["recipe", "target", "bundle", "runner", "family", "turn", "manifest", "documents"],
+    ["recipe", "target", "bundle", "runner", "family", "turn", "manifest", "documents", "spans"],
     ["errors", "need", "catalog", "hub", "tensors", "cache", "hf", "wheels", "origin"],
 ]
 """From the top down: a module may import from its own layer where it is no sibling, and from those below."""

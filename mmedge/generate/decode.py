@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedge.errors import MmedgeError
+from mmedge.spans import timed
 
 Step = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """The next tokens [tokens] -> the logits [vocabulary] of what follows the last of them. Whoever makes it keeps the cache."""
@@ -64,6 +65,7 @@ class Decoded:
     """A stop token; the maximum length; or the same phrase over and over, of which the tokens keep all."""
 
 
+@timed("decode loop")
 def decode(
     step: Step,
     prompt: Sequence[int],

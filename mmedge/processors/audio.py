@@ -15,12 +15,14 @@ from mmedge.errors import MmedgeError
 from mmedge.need import need
 from mmedge.processors.resample import resample
 from mmedge.processors.wav import is_wav, read_wav
+from mmedge.spans import timed
 
 Samples = NDArray[np.float32]
 Sound = Union[str, "os.PathLike[str]", bytes, tuple[Samples, int]]
 """What verbs accept as a sound: a path, a whole file's bytes, or (float samples [n], rate_hz)."""
 
 
+@timed("processors")
 def load_sound(sound: Sound) -> tuple[Samples, int]:
     """Read a sound.
 
@@ -63,6 +65,7 @@ def load_sound(sound: Sound) -> tuple[Samples, int]:
     return _decode(data, name)
 
 
+@timed("processors")
 def sound_at(sound: Sound, rate_hz: int) -> Samples:
     """Any sound as float32 mono [n] at ``rate_hz``. Raises MmedgeError: not a sound."""
     samples, from_hz = load_sound(sound)

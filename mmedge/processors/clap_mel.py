@@ -15,6 +15,7 @@ from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.audio import Samples
 from mmedge.processors.mel import Floats, energies, filters
+from mmedge.spans import timed
 from mmedge.tensors import Array
 
 
@@ -72,6 +73,7 @@ class ClapMel:
         self._bank = filters(settings.mels, settings.fft, settings.rate_hz, scale, settings.low_hz, settings.high_hz, equal_area=not fused)
         self._window = np.hanning(settings.fft + 1)[:-1]
 
+    @timed("processors")
     def __call__(self, samples: Samples) -> dict[str, Array]:
         """Features of one sound, float32 [n] at ``rate_hz``.
 

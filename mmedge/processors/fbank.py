@@ -16,6 +16,7 @@ from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.audio import Samples
 from mmedge.processors.mel import Floats, energies, filters
+from mmedge.spans import timed
 
 FRAME, HOP, FFT = 400, 160, 512
 """In samples: 25 ms and 10 ms at 16 kHz."""
@@ -54,6 +55,7 @@ class Fbank:
         self._bank = filters(settings.mels, FFT, settings.rate_hz, "kaldi", LOW_HZ, float(settings.rate_hz // 2))
         self._window = np.hanning(FRAME)
 
+    @timed("processors")
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
         """float32 [n] at ``rate_hz`` -> float32 [1, frames, mels]; silence follows a sound shorter than one frame. Raises MmedgeError: there is none."""
         settings = self.settings

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmedge.errors import MmedgeError
+from mmedge.spans import timed
 
 Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
 Pixels = NDArray[np.uint8]
@@ -41,6 +42,7 @@ BROKEN = (
 """What Pillow's readers raise on damaged files."""
 
 
+@timed("processors")
 def load_image(picture: Picture) -> Pixels:
     """Read a picture: a file, its bytes, a Pillow image, or an array.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedge.processors.mel import energies, filters
+from mmedge.spans import timed
 
 RATE_HZ = 16_000
 N_FFT = 400
@@ -33,6 +34,7 @@ class LogMel:
         self._filters = mel_filters(mels)
         self._window = np.hanning(N_FFT + 1)[:-1]
 
+    @timed("processors")
     def __call__(self, samples: NDArray[np.float32], window_s: float) -> NDArray[np.float32]:
         """Features of a sound followed by silence up to the window's length; what is longer is cut off.
 

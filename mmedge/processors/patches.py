@@ -13,6 +13,7 @@ from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.image import Picture, load_image
 from mmedge.processors.pixels import ImageProcessor, ImageSettings
+from mmedge.spans import timed
 from mmedge.tensors import Array
 
 NEAR = 1e-5
@@ -57,6 +58,7 @@ class PatchProcessor:
     def __init__(self, settings: PatchSettings) -> None:
         self.settings = settings
 
+    @timed("processors")
     def __call__(self, pictures: Sequence[Picture]) -> dict[str, Array]:
         """Pictures of any sizes.
 

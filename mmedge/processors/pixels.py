@@ -12,6 +12,7 @@ from PIL import Image
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.image import MAX_PIXELS, Picture, Pixels, load_image
+from mmedge.spans import timed
 
 
 class ImageSettings(Document):
@@ -107,6 +108,7 @@ class ImageProcessor:
         levels = (np.arange(256, dtype=np.float64) * settings.scale).astype(np.float32)
         self._levels = [(levels - np.float32(mean)) / np.float32(std) for mean, std in zip(settings.mean, settings.std)]
 
+    @timed("processors")
     def __call__(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """Pictures of any sizes -> float32 [B, 3, H, W]. Raises MmedgeError as ``load_image``, and where pictures stay of different sizes."""
         prepared = [self._prepare(load_image(picture)) for picture in pictures]

@@ -15,6 +15,7 @@ from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.image import Picture, load_image
 from mmedge.processors.levels import Levels, numbers
+from mmedge.spans import timed
 
 LONGEST = 200
 """The most that one side may be longer than the other, as in Qwen's own processor."""
@@ -95,6 +96,7 @@ class QwenProcessor:
         self.settings = settings
         self._levels = Levels(settings.scale, settings.mean, settings.std)
 
+    @timed("processors")
     def __call__(self, picture: Picture) -> Patches:
         """Raises MmedgeError as ``load_image``, and for a picture more than ``LONGEST`` times longer than wide."""
         settings, side = self.settings, self.settings.patch

@@ -11,6 +11,8 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
+from mmedge.spans import timed
+
 Samples = NDArray[np.float32]
 
 CROSSINGS = 24
@@ -99,6 +101,7 @@ class Resampler:
         return out
 
 
+@timed("processors")
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
     """Change the rate of a whole sound: float32 [n] at ``from_hz`` -> float32 [ceil(n x to_hz / from_hz)] at ``to_hz``."""
     if from_hz == to_hz:

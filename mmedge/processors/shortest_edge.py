@@ -13,6 +13,7 @@ from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.image import Picture, Pixels, load_image
 from mmedge.processors.levels import Levels, numbers
+from mmedge.spans import timed
 
 LONGEST = 1333 / 800
 """The longer side is at most so many times the shorter side's goal: what COCO's pictures need."""
@@ -62,6 +63,7 @@ class ShortestEdgeProcessor:
         self.settings = settings
         self._levels = Levels(settings.scale, settings.mean, settings.std)
 
+    @timed("processors")
     def __call__(self, pictures: Sequence[Picture]) -> dict[str, NDArray[Any]]:
         """Pictures of any sizes -> ``pixel_values`` float32 [B, 3, H, W], zeros below and to the right, and ``pixel_mask`` int64 [B, H, W], 1 on the picture.
 

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
+from mmedge.spans import timed
 
 
 class TextSettings(Document):
@@ -42,6 +43,7 @@ class TextProcessor:
             direction=settings.side, pad_id=settings.pad_id, pad_token=settings.pad_token, length=settings.length if settings.fixed else None
         )
 
+    @timed("processors")
     def __call__(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Texts -> ``input_ids`` and ``attention_mask`` (1 on tokens, 0 on filling), each int64 [B, T]. Raises MmedgeError: no text."""
         if isinstance(texts, str):

@@ -15,6 +15,7 @@ from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.image import Picture, Pixels, load_image
 from mmedge.processors.levels import Levels, numbers
+from mmedge.spans import timed
 
 LARGEST_SIDE = 4096
 """No picture is made longer than this before it is cut."""
@@ -88,6 +89,7 @@ class TileProcessor:
         self.settings = settings
         self._levels = Levels(settings.scale, settings.mean, settings.std)
 
+    @timed("processors")
     def __call__(self, picture: Picture) -> Tiles:
         """Raises MmedgeError as ``load_image``, and where the settings leave a picture too large to cut."""
         image = Image.fromarray(load_image(picture))

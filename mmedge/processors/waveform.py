@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.processors.audio import Samples
+from mmedge.spans import timed
 
 
 class WaveformSettings(Document):
@@ -30,6 +31,7 @@ class WaveformSettings(Document):
             raise MmedgeError(f"the feature extractor cannot be read: {error}", "get an unchanged checkpoint") from error
 
 
+@timed("processors")
 def waveform(samples: Samples, settings: WaveformSettings) -> NDArray[np.float32]:
     """float32 [n] at ``rate_hz`` -> float32 [1, n], as transformers' Wav2Vec2FeatureExtractor gives. Raises MmedgeError: there is no sound."""
     if not len(samples):

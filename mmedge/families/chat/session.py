@@ -19,6 +19,7 @@ from mmedge.generate.template import ChatTemplate, Messages
 from mmedge.generate.text import write
 from mmedge.processors.tokenizer import read_tokenizer
 from mmedge.runner import Runner
+from mmedge.spans import timed
 
 
 class Session:
@@ -83,6 +84,7 @@ class Session:
         return limit - tokens
 
 
+@timed("processors")
 def encode(tokenizer: Tokenizer, template: ChatTemplate | None, messages: Messages | str) -> list[int]:
     """The tokens of a prompt. Raises MmedgeError: the template refuses the messages, or there is none and they are more than a text."""
     if template is not None:

@@ -14,6 +14,7 @@ from mmedge.errors import MmedgeError
 from mmedge.families.vlm.eye import Eye, Ready
 from mmedge.generate.template import ChatTemplate
 from mmedge.processors.image import Picture
+from mmedge.spans import timed
 
 Messages = Sequence[Mapping[str, Any]]
 """``{"role": "user", "content": "..."}``; content may also be a list of ``{"type": "text", "text": "..."}`` and ``{"type": "image", "image": a picture}``."""
@@ -37,6 +38,7 @@ class Prompter:
         self.takes_parts = _takes_parts(template)
         self.takes_pictures = self.takes_parts and image_token in template.render([{"role": "user", "content": [{"type": "image"}, TEXT_PART]}])
 
+    @timed("processors")
     def __call__(self, messages: Messages, eye: Eye | None) -> Prompt:
         """Without an ``eye`` there must be no picture.
 
