@@ -128,6 +128,7 @@ def summary(ms: dict[tuple[str, int], list[float]], graph: Graph, rounds: int) -
         f"{environment.machine('numpy', 'onnxruntime', 'openvino')}.",
         f"One step of a 135M-parameter decoder in float32 over a growing cache; medians of {STEPS} steps, {rounds} rounds in changing order.",
         "Carried: outputs become the next run's inputs where they lie (ONNX Runtime: io binding; OpenVINO: two requests that take turns).",
+        "onnxruntime 1.31 lends its outputs to numpy without copying them, so on a CPU both ways are the same there; on a GPU they are not.",
         "",
         "| backend | past tokens | carried, ms | against, ms | ratio |",
         "|---|---|---|---|---|",
