@@ -15,14 +15,14 @@ Values = NDArray[np.float64]
 CONFIDENCE = 0.95
 CLAIMABLE = {90: 64, 99: 662}
 """Percentile -> the samples it takes: MLPerf's early-stopping rule at 99 % confidence, with one query allowed to be late."""
-RESAMPLES, AT_ONCE = 4000, 256
+RESAMPLES, AT_ONCE = 2000, 250
 SHORTEST = 6
 """The fewest samples whose extremes hold the median with 95 % confidence (1 - 2 / 2^6)."""
 LEAST_MS = 1e-6
 """Below what a clock resolves: keeps ratios finite."""
 
 
-def summarise(samples_ms: Sequence[float]) -> Latency:
+def summarise(samples_ms: Sequence[float] | Values) -> Latency:
     """The figures of a series.
 
     Raises:
@@ -60,7 +60,7 @@ def binomial_cdf(n: int, p: float) -> Values:
     return np.cumsum(np.exp(n * np.log1p(-p) + np.concatenate([[0.0], np.cumsum(steps)])))
 
 
-def ratio_of_medians(ours: Sequence[float], theirs: Sequence[float], *, paired: bool) -> tuple[float, float, float]:
+def ratio_of_medians(ours: Sequence[float] | Values, theirs: Sequence[float] | Values, *, paired: bool) -> tuple[float, float, float]:
     """(ratio, low, high): the ratio of the medians and its 95 % interval by a seeded bootstrap.
 
     ``paired``: samples of one round are drawn together. Otherwise each series is drawn in blocks as long as its autocorrelation asks for, so that slow
@@ -77,6 +77,13 @@ def ratio_of_medians(ours: Sequence[float], theirs: Sequence[float], *, paired: 
     drawn = [_medians(series, length, seed) for series, length, seed in zip((a, b), blocks, seeds)]
     low, high = np.percentile(drawn[0] / drawn[1], [2.5, 97.5])
     return ratio, float(low), float(high)
+
+
+def median_interval(samples: Sequence[float] | Values) -> tuple[float, float]:
+    """The 95 % interval of a median when successive samples may depend on each other: by blocks, as in ``ratio_of_medians``."""
+    values = np.asarray(samples, dtype=np.float64)
+    low, high = np.percentile(_medians(values, block_length(values), 0), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _medians(values: Values, length: int, seed: int) -> Values:

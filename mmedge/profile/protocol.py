@@ -70,8 +70,10 @@ class Measured:
 
     samples: Samples
     warm_up: WarmUp
+    calls: int
+    """Made after warm-up, also those that are not kept."""
     cpu_s: float
-    """CPU time of the process while its calls ran: of all of them, also those that are not kept."""
+    """CPU time of the process while these calls ran."""
     wall_s: float
     """The time that passed meanwhile."""
 
@@ -116,7 +118,7 @@ def _closed(call: Call, rules: Rules, clock: Clock) -> Measured:
         if spent_s >= LIMIT * rules.seconds or (spent_s >= rules.seconds and made >= rules.samples):
             break
     cpu_s = time.process_time() - cpu_s
-    return Measured(Samples(start_ms=_ms(starts_s, starts_s[0]), latency_ms=_ms(latencies_s)), warmed, cpu_s, spent_s)
+    return Measured(Samples(start_ms=_ms(starts_s, starts_s[0]), latency_ms=_ms(latencies_s)), warmed, made, cpu_s, spent_s)
 
 
 def _paced(call: Call, rules: Rules, clock: Clock) -> Measured:
@@ -141,7 +143,7 @@ def _paced(call: Call, rules: Rules, clock: Clock) -> Measured:
         wall_s += after_s - before_s
         dues_s.append(due_s)
         latencies_s.append(after_s - first_s - due_s)
-    return Measured(Samples(start_ms=_ms(dues_s), latency_ms=_ms(latencies_s), dropped_ms=_ms(dropped_s)), warmed, cpu_s, wall_s)
+    return Measured(Samples(start_ms=_ms(dues_s), latency_ms=_ms(latencies_s), dropped_ms=_ms(dropped_s)), warmed, len(dues_s), cpu_s, wall_s)
 
 
 def arrivals(rules: Rules) -> Iterator[float]:

@@ -1,0 +1,198 @@
+"""Whether a figure can be trusted, by its own samples and by what the machine did meanwhile. Nothing is measured here.
+
+Several things can be wrong at once. The word is the first of ``ORDER`` that applies: a cause, where one is known, explains the symptom (a throttled chip
+drifts, a busy machine scatters), and other processes also heat a chip. The evidence says everything that was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmedge.profile.estimates import SHORTEST, Values, median_interval, ratio_of_medians
+from mmedge.profile.report import Conditions, Reading, Row, Samples, Startup, Verdict, WarmUp, Word
+
+ORDER: tuple[Word, ...] = ("contended", "throttled", "drifting", "unstable")
+
+STOLEN = 0.05
+CROWDED, FULL = 0.1, 0.9
+"""Other processes are in the way when they use a tenth of the cores, while nine tenths of all are in use."""
+CLOCK_FELL, CLOCK_FELL_HOT = 0.05, 0.1
+"""Below the clock before the run: by so much where the calls slowed, too; by so much where the chip is hot, even if they were slow from the start."""
+HOT_C = 80.0
+"""Where small computers begin to slow down (Raspberry Pi: 80, Jetson and PCs: 95 and more)."""
+DRIFTED = 0.05
+WINDOWS, TREND = 40, 3.0
+"""The trend is looked for among so many successive medians at most; noise alone passes three standard deviations in 0.3 % of series."""
+UNSURE = 0.1
+"""The widest interval of a median, as a share of it: two runs then differ by about 5 %."""
+APART = 0.05
+
+Finding = tuple[Word, str]
+
+
+def judge(
+    samples: Samples, conditions: Conditions | None, *, warm_up: WarmUp | None = None, cores: float | None = None, available: float | None = None
+) -> Verdict:
+    """Judge one series.
+
+    Args:
+        cores: what the calls themselves used.
+        available: the cores that there are for this process; as many as the calls used where that is not known.
+    """
+    values = np.asarray(samples.latency_ms, dtype=np.float64)
+    if len(values) < SHORTEST:
+        few = f"{len(values)} samples are too few to tell how far their median can be trusted: that takes {SHORTEST}"
+        return _verdict([*_crowded(conditions, cores, available), ("unstable", few)], [])
+    moved = drift(samples)
+    low_ms, high_ms = median_interval(values)
+    p50_ms = float(np.median(values))
+    known = f"the median lies between {low_ms:.4g} and {high_ms:.4g} ms with 95 % confidence, {(high_ms - low_ms) / p50_ms:.1%} of it"
+    findings = [*_crowded(conditions, cores, available), *_throttled(conditions, moved)]
+    if moved.real:
+        findings.append(("drifting", moved.sentence))
+    if high_ms - low_ms > UNSURE * p50_ms:
+        findings.append(("unstable", known))
+    if warm_up and not warm_up.stable:
+        findings.append(("unstable", f"the times had not settled after {warm_up.runs} calls of warm-up in {warm_up.seconds:.1f} s"))
+    if dropped := len(samples.dropped_ms):
+        findings.append(("unstable", f"{dropped} of {dropped + len(values)} calls were given up: they waited too long for those before"))
+    return _verdict(findings, [f"{len(values)} samples: {known}", moved.sentence, *_quiet(conditions)])
+
+
+def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions | None, *, available: float | None = None) -> Verdict:
+    """Judge a whole report: the worst of its rows, the machine over the whole time, and whether fresh processes agree."""
+    judged = [(row.name, row.verdict) for row in rows if row.verdict is not None]
+    used = [row.usage.cores for row in rows if row.usage and row.usage.cores is not None]
+    findings = _crowded(conditions, max(used, default=None), available)
+    for word in ORDER:
+        if alike := [(name, verdict) for name, verdict in judged if verdict.word == word]:
+            name, verdict = alike[0]
+            said = f": {verdict.evidence[0]}" if verdict.evidence else ""
+            findings.append((word, f"{len(alike)} of {len(judged)} rows {word}, {', '.join(each for each, _ in alike)}; {name}{said}"))
+    spread = _spread(startup)
+    findings += [("unstable", sentence) for apart, sentence in spread if apart > APART]
+    agree = [max(spread)[1]] if spread else []
+    return _verdict(findings, [f"{len(judged)} rows stable", *agree, *_quiet(conditions)])
+
+
+@dataclass(frozen=True)
+class Drift:
+    """From the first fifth of a series to its last."""
+
+    change: float
+    """Share of the first fifth's median; positive where the calls became slower."""
+    real: bool
+    """It is 5 % or more, and neither the ends nor the trend between them are what noise makes."""
+    sentence: str
+
+
+def drift(samples: Samples) -> Drift:
+    """Compare the ends, and look for a trend between them.
+
+    The ends: a bootstrap of the ratio of medians, by blocks. The trend: Mann 1945 and Kendall 1975 over successive medians, which autocorrelation disturbs
+    less than the samples; its slope is the median of all slopes between two of them (Sen 1968).
+    """
+    values = np.asarray(samples.latency_ms, dtype=np.float64)
+    fifth = max(len(values) // 5, SHORTEST)
+    if len(values) < 2 * fifth:
+        return Drift(0.0, False, f"{len(values)} samples are too few to tell a drift")
+    ratio, low, high = ratio_of_medians(values[-fifth:], values[:fifth], paired=False)
+    times_s = np.asarray(samples.start_ms) / 1e3 if len(samples.start_ms) == len(values) else np.cumsum(values) / 1e3
+    score, slope = _trend(values, times_s)
+    real = abs(ratio - 1) >= DRIFTED and not low <= 1 <= high and abs(score) > TREND and (score > 0) == (ratio > 1)
+    first_ms, last_ms = np.median(values[:fifth]), np.median(values[-fifth:])
+    per_s = slope / float(np.median(values))
+    return Drift(
+        ratio - 1,
+        real,
+        f"from the first fifth to the last the median went from {first_ms:.4g} to {last_ms:.4g} ms ({ratio - 1:+.1%}; slope {per_s:+.2%} a second)",
+    )
+
+
+def _trend(values: Values, times_s: Values) -> tuple[float, float]:
+    """(standard deviations from no trend, ms a second)."""
+    count = min(len(values), WINDOWS)
+    heights = np.array([np.median(window) for window in np.array_split(values, count)])
+    moments_s = np.array([np.mean(window) for window in np.array_split(times_s, count)])
+    later, earlier = np.tril_indices(count, -1)
+    rises, spans_s = heights[later] - heights[earlier], moments_s[later] - moments_s[earlier]
+    score = float(np.sign(rises).sum()) / np.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    return score, float(np.median(rises / np.maximum(spans_s, 1e-9)))
+
+
+def _crowded(conditions: Conditions | None, cores: float | None, available: float | None) -> list[Finding]:
+    """Others had what the calls needed."""
+    if conditions is None:
+        return []
+    found: list[str] = []
+    during, load = conditions.during, conditions.before.load
+    if during.steal is not None and during.steal >= STOLEN:
+        found.append(f"the hypervisor gave {during.steal:.0%} of the CPU time to others")
+    size = available or max(cores or 1.0, 1.0)
+    own = size if cores is None else cores
+    if during.others is not None:
+        if during.others >= CROWDED * size and during.others + own >= FULL * size:
+            got = "" if cores is None else f", while these calls got {cores:.2f}"
+            found.append(f"other processes used {during.others:.2f} cores{got}" + (f" of {available:g}" if available else ""))
+    elif load is not None and load - own >= FULL * size:  # earlier rows of this process are in it, too
+        found.append(f"the load was {load:.1f} before the run, and what other processes use is not told here")
+    return [("contended", sentence) for sentence in found]
+
+
+def _throttled(conditions: Conditions | None, moved: Drift) -> list[Finding]:
+    """The chip slowed down: its clock fell, or it became hot, as the calls became slower.
+
+    A clock that only fell proves nothing (an idle core is clocked higher than one among busy ones), nor does heat alone.
+    """
+    if conditions is None:
+        return []
+    before, during = conditions.before, conditions.during
+    hottest_c = max((reading.temperature_c for reading in (during, conditions.after) if reading.temperature_c is not None), default=None)
+    hot = hottest_c is not None and hottest_c >= HOT_C
+    fell = 1 - during.clock_mhz / before.clock_mhz if during.clock_mhz and before.clock_mhz else 0.0
+    slower = moved.real and moved.change > 0
+    if not ((slower and (hot or fell >= CLOCK_FELL)) or (hot and fell >= CLOCK_FELL_HOT)):
+        return []
+    said = [f"the clock fell from {before.clock_mhz:.0f} to {during.clock_mhz:.0f} MHz"] if fell >= CLOCK_FELL else []
+    said += [f"the chip reached {hottest_c:.0f} °C"] if hot else []
+    return [("throttled", sentence) for sentence in said]
+
+
+def _quiet(conditions: Conditions | None) -> list[str]:
+    """What was looked at of the machine."""
+    if conditions is None:
+        return ["the machine itself was not watched"]
+    return [_reading(conditions.during)]
+
+
+def _reading(during: Reading) -> str:
+    told = [
+        (during.others, "other processes used {:.2f} cores"),
+        (during.steal, "{:.1%} of the CPU time was stolen"),
+        (during.temperature_c, "{:.0f} °C"),
+        (during.clock_mhz, "{:.0f} MHz"),
+    ]
+    return ", ".join(text.format(value) for value, text in told if value is not None) or "the system tells nothing of other processes, heat or clocks"
+
+
+def _spread(startup: Startup | None) -> list[tuple[float, str]]:
+    """How far fresh processes are apart, graph by graph."""
+    processes = startup.processes if startup else ()
+    names = dict.fromkeys(name for process in processes for name in process.p50_ms)
+    found = []
+    for name in names:
+        medians_ms = [process.p50_ms[name] for process in processes if name in process.p50_ms]
+        if len(medians_ms) > 1:
+            apart = max(medians_ms) / max(min(medians_ms), 1e-6) - 1
+            found.append((apart, f"{name}: {len(medians_ms)} fresh processes are {apart:.1%} apart, {min(medians_ms):.4g} to {max(medians_ms):.4g} ms"))
+    return found
+
+
+def _verdict(findings: Iterable[Finding], stable: Sequence[str]) -> Verdict:
+    ordered = sorted(findings, key=lambda finding: ORDER.index(finding[0]))
+    if not ordered:
+        return Verdict(word="stable", evidence=tuple(stable))
+    return Verdict(word=ordered[0][0], evidence=tuple(sentence for _, sentence in ordered))
