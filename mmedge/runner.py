@@ -129,7 +129,7 @@ class Operated:
 
     runs: int
     graph_ms: float
-    """Median time of a whole run while it was profiled."""
+    """Mean time of a whole run while it was profiled, over the runs that the operators' times are the means of."""
     operators: tuple[OperatorTime, ...]
 
 

@@ -32,6 +32,11 @@ def open(engine: Engine, target: Target) -> NullRunner:
     return NullRunner(engine.candidate.graph)
 
 
+def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> None:
+    """Nothing to tell apart."""
+    return None
+
+
 class NullRunner:
     """Checks its feeds like every runner, then answers with zeros; a dynamic size is the feed's of that name, else 1."""
 
@@ -52,6 +57,9 @@ class NullRunner:
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
         return Copied(self, pairs, start)
+
+    def executed(self) -> dict[str, str]:
+        return {"precision": "none: nothing is computed"}
 
     def __enter__(self) -> NullRunner:
         return self

@@ -117,7 +117,7 @@ class Operators(Document):
 
     runs: int
     graph_ms: float
-    """Median time of a whole run while the runtime's profiler was on."""
+    """Mean time of a whole run while the runtime's profiler was on, over the runs that the operators' times are the means of."""
     sum_ms: float
     """Of all operators, mean a run."""
     kinds: tuple[Kind, ...]
@@ -251,7 +251,7 @@ class Rules(Document):
     """How it was measured."""
 
     mode: Literal["closed", "paced"] = "closed"
-    """``closed``: the next call when the last has returned (MLPerf's SingleStream). ``paced``: calls are due at a rate, whether or not the last has returned."""
+    """``closed``: the next call when the last has returned (MLPerf's SingleStream). ``paced``: calls are due at a rate, returned or not."""
     rate_hz: float | None = None
     arrivals: Literal["fixed", "poisson"] = "fixed"
     seed: int = 0

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from mmedge.backends.ort import int8
 from mmedge.backends.ort.carry import Bound
+from mmedge.backends.ort.profiling import operated
 from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
-from mmedge.runner import Candidate, Carried, Engine, Facts, Graph
+from mmedge.runner import Candidate, Carried, Engine, Facts, Graph, Operated
 from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
 
 if TYPE_CHECKING:
@@ -74,9 +75,18 @@ def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
 
 
 def open(engine: Engine, target: Target) -> OrtRunner:
+    return _open(engine, target, None)
+
+
+def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operated:
+    """By ONNX Runtime's own profiler, in a session of its own with the same options."""
+    return operated(lambda prefix: _open(engine, target, prefix), feeds, runs)
+
+
+def _open(engine: Engine, target: Target, profile: Path | None) -> OrtRunner:
     path = engine.path or engine.candidate.graph.path
     size_bytes = engine.path.stat().st_size if engine.path else engine.candidate.graph.size_bytes
-    return OrtRunner(path, _options(target), one_thread=size_bytes < ONE_THREAD_BYTES)
+    return OrtRunner(path, _options(target), precision=engine.candidate.precision, one_thread=size_bytes < ONE_THREAD_BYTES, profile=profile)
 
 
 def _options(target: Target) -> Options:
@@ -84,11 +94,16 @@ def _options(target: Target) -> Options:
 
 
 class OrtRunner:
-    """One onnxruntime session."""
+    """One onnxruntime session.
+
+    Args:
+        precision: of the file, as it was built.
+        profile: how the files of the runtime's profiler begin; without it, it is off.
+    """
 
     reuses_outputs = False
 
-    def __init__(self, path: Path, options: Options, *, one_thread: bool = False) -> None:
+    def __init__(self, path: Path, options: Options, *, precision: str = "fp32", one_thread: bool = False, profile: Path | None = None) -> None:
         ort = need("onnxruntime", extra="build")
         providers = [name for name in options.providers if name in ort.get_available_providers()]
         if not providers:
@@ -104,6 +119,8 @@ class OrtRunner:
         # they must not: they would keep a core from whatever runs next in the process, and OpenVINO then needs twice its time.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
         settings.add_session_config_entry("session.force_spinning_stop", "1")
+        if profile:
+            settings.enable_profiling, settings.profile_file_prefix = True, str(profile)
         try:
             self._session = ort.InferenceSession(str(path), settings, providers=providers)
         except Exception as error:  # onnxruntime raises a class per status, all direct children of Exception
@@ -111,12 +128,34 @@ class OrtRunner:
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
+        self._precision = precision
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         return dict(zip(self._names, self._session.run(self._names, check_feeds(self.inputs, feeds))))
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
         return Bound(self._session, self.inputs, self.outputs, pairs, start)
+
+    def executed(self) -> dict[str, str]:
+        """Its kernels compute in the types of the file's tensors, so the precision is the file's; what providers do otherwise is among their options."""
+        settings = self._session.get_session_options()
+        threads = settings.intra_op_num_threads
+        said = {
+            "precision": self._precision,
+            "providers": ", ".join(self._session.get_providers()),
+            "threads": str(threads) if threads else "one for each physical core, by the runtime",
+            "inter-op threads": str(settings.inter_op_num_threads),
+            "execution mode": settings.execution_mode.name,
+            "graph optimisation": settings.graph_optimization_level.name,
+        }
+        for name, key in (("spinning within a run", "session.intra_op.allow_spinning"), ("spinning stops after it", "session.force_spinning_stop")):
+            said[name] = "yes" if settings.get_session_config_entry(key) == "1" else "no"
+        set_ = {provider: options for provider, options in self._session.get_provider_options().items() if options}
+        return {**said, **{f"options of {provider}": ", ".join(f"{key}={value}" for key, value in options.items()) for provider, options in set_.items()}}
+
+    def end_profiling(self) -> Path:
+        """The file in which the profiler told of every run until now; there are no more after it."""
+        return Path(self._session.end_profiling())
 
     def __enter__(self) -> OrtRunner:
         return self

@@ -7,10 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mmedge.backends.openvino.carry import Swapped
+from mmedge.backends.openvino.profiling import executed, operated
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
-from mmedge.runner import Candidate, Carried, Engine, Facts, Graph, Runner
-from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds, check_start
+from mmedge.runner import Candidate, Carried, Engine, Facts, Graph, Operated
+from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
 
 if TYPE_CHECKING:
     from mmedge.target import Target
@@ -46,6 +48,13 @@ def open(engine: Engine, target: Target) -> OpenvinoRunner:
     return OpenvinoRunner(engine.candidate.graph, engine.candidate.precision, target.options.get("openvino", {}))
 
 
+def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operated:
+    """By OpenVINO's own counters, in a model compiled for this with the same options."""
+    options = {**target.options.get("openvino", {}), "PERF_COUNT": True}
+    with OpenvinoRunner(engine.candidate.graph, engine.candidate.precision, options) as runner:
+        return operated(runner, feeds, runs)
+
+
 class OpenvinoRunner:
     """One compiled model, with one inference request for plain runs and two for carried ones. Options are OpenVINO's own properties of the CPU device."""
 
@@ -78,35 +87,15 @@ class OpenvinoRunner:
         self._turns = self._turns or (self._compiled.create_infer_request(), self._compiled.create_infer_request())
         return Swapped(self._turns, self, pairs, start)
 
+    def executed(self) -> dict[str, str]:
+        return executed(self._compiled)
+
+    def counters(self) -> tuple[Any, Any]:
+        """(times of the operators, the compiled graph): where PERF_COUNT is on, once it ran."""
+        return self._plain.get_profiling_info(), self._compiled.get_runtime_model()
+
     def __enter__(self) -> OpenvinoRunner:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._plain = self._turns = self._compiled = None
-
-
-class Swapped:
-    """A sequence of runs in which two requests take turns: what one has written, the other reads where it lies.
-
-    OpenVINO's own way is a model with state. It was no faster over a growing cache (bench/cache_copy.py), and needs the model compiled a second time.
-    """
-
-    def __init__(self, turns: tuple[Any, Any], runner: Runner, pairs: Mapping[str, str], start: Feeds) -> None:
-        self._tensor = need("openvino", extra="openvino").Tensor
-        held, self._remaining = check_start(runner.inputs, pairs.values(), start)
-        self._now, self._next = turns
-        self._pairs = dict(pairs)
-        self._outputs = [spec.name for spec in runner.outputs if spec.name not in pairs]
-        self._read = list(held.values())  # the tensors use the arrays' memory
-        for name, array in held.items():
-            self._now.set_tensor(name, self._tensor(array, shared_memory=True))
-            if name not in pairs.values():
-                self._next.set_tensor(name, self._tensor(array, shared_memory=True))
-
-    def run(self, feeds: Feeds) -> dict[str, Array]:
-        request, following = self._now, self._next
-        request.infer(check_feeds(self._remaining, feeds), share_inputs=True, share_outputs=True)
-        for output, becomes in self._pairs.items():
-            following.set_tensor(becomes, request.get_tensor(output))
-        self._now, self._next = following, request
-        return {name: request.get_tensor(name).data.copy() for name in self._outputs}
