@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 from mmedge.documents import Document
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "numpy", "piper-tts")
+X86_FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16")
+ARM_FLAGS = ("asimd", "asimddp", "asimdhp", "fphp", "bf16", "i8mm", "sve", "sve2", "svei8mm", "svebf16", "sme")
+FLAGS = (*X86_FLAGS, "amx_fp16", *ARM_FLAGS, "hypervisor")
+"""Those that decide which kernels a runtime has; and that this is a virtual machine. As the kernel names them: ``asimdhp`` is half precision on ARM."""
+GPUS = re.compile(r"gpu|ga10b|gv11b|gp10b", re.IGNORECASE)
+"""What the device of a Jetson's GPU is called in /sys/class/devfreq, across its kernels."""
+SYSTEM = Path("/")
 
 
 class Machine(Document):
@@ -26,19 +35,49 @@ class Machine(Document):
     load: float | None
     """Load average of the last minute."""
     packages: dict[str, str]
+    kernel: str | None = None
+    """Release and build: a real-time kernel says so there."""
+    container: str | None = None
+    """Which kind this process runs in."""
+    affinity: tuple[int, ...] = ()
+    """The numbers of the cores that this process may use."""
+    quota: float | None = None
+    """Cores' worth of time that the control groups allow this process; null: no limit."""
+    flags: tuple[str, ...] = ()
+    """What the CPU can do that matters here (see ``FLAGS``)."""
+    governor: str | None = None
+    """How the clock of the cores is chosen."""
+    power_mode: str | None = None
+    """nvpmodel's on a Jetson, the platform profile on a laptop; and whether it runs on its battery."""
+    clocks_locked: bool | None = None
+    """Whether the clocks of CPU and GPU may not change, as jetson_clocks leaves them."""
+    l4t: str | None = None
+    """Release of Jetson Linux: 36.4.3 comes with JetPack 6.2."""
+    swap_mb: int | None = None
 
 
-def machine() -> Machine:
-    """Read the facts now."""
+def machine(root: Path = SYSTEM) -> Machine:
+    """Read the facts now. ``root`` is where the system's files are."""
+    cores = affinity()
     return Machine(
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_mb=_memory_mb(),
+        cpu=_cpu(root),
+        cores=len(cores) or os.cpu_count() or 1,
+        memory_mb=_memory_mb(root, "MemTotal"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        board=_text("/proc/device-tree/model"),
+        board=text(root / "proc/device-tree/model"),
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         packages=installed(RUNTIMES),
+        kernel=f"{platform.release()} {platform.version()}",
+        container=_container(root),
+        affinity=cores,
+        quota=_quota(root),
+        flags=_flags(root),
+        governor=governor(root, cores),
+        power_mode=power_mode(root),
+        clocks_locked=_clocks_locked(root, cores),
+        l4t=_l4t(root),
+        swap_mb=_memory_mb(root, "SwapTotal"),
     )
 
 
@@ -56,27 +95,133 @@ def installed(packages: tuple[str, ...]) -> dict[str, str]:
 def describe(facts: Machine) -> str:
     """One line for the foot of a table."""
     packages = ", ".join(f"{name} {version}" for name, version in facts.packages.items())
+    cores = f"{facts.cores} cores" + (f" (quota {facts.quota:g})" if facts.quota else "")
     memory = f", {facts.memory_mb} MB" if facts.memory_mb else ""
-    return f"{facts.board or facts.cpu or 'unknown CPU'}, {facts.cores} cores{memory}, {facts.system}, Python {facts.python}, {packages}"
+    mode = f", {facts.power_mode}" if facts.power_mode else ""
+    l4t = f" (L4T {facts.l4t})" if facts.l4t else ""
+    return f"{facts.board or facts.cpu or 'unknown CPU'}, {cores}{memory}{mode}, {facts.system}{l4t}, Python {facts.python}, {packages}"
 
 
-def _cpu() -> str | None:
-    for line in (_text("/proc/cpuinfo") or "").splitlines():
+def affinity() -> tuple[int, ...]:
+    """The cores that this process may use; empty where the system has no such notion."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def governor(root: Path, cores: Iterable[int]) -> str | None:
+    """Of the given cores; several where they differ."""
+    found = [text(frequencies(root, core) / "scaling_governor") for core in cores]
+    return ", ".join(dict.fromkeys(name for name in found if name)) or None
+
+
+def power_mode(root: Path) -> str | None:
+    """What the board or the laptop is set to: ``MAXN_SUPER``, ``balanced, on battery``."""
+    supplies = [folder for folder in listed(root / "sys/class/power_supply") if text(folder / "type") == "Mains"]
+    on_battery = bool(supplies) and all(text(folder / "online") == "0" for folder in supplies)
+    found = [_nvpmodel(root) or text(root / "sys/firmware/acpi/platform_profile"), "on battery" if on_battery else None]
+    return ", ".join(filter(None, found)) or None
+
+
+def frequencies(root: Path, core: int) -> Path:
+    """The folder in which the kernel tells and takes the clock of a core."""
+    return root / f"sys/devices/system/cpu/cpu{core}/cpufreq"
+
+
+def listed(folder: Path) -> list[Path]:
+    """What is in a folder of the system, in order; nothing where it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def text(path: Path) -> str | None:
+    """A small file of the system without its line's end; None where there is none, or none that may be read."""
+    try:
+        return path.read_text(errors="replace").strip("\0\n ")
+    except OSError:
+        return None
+
+
+def number(path: Path) -> int | None:
+    """As ``text``, where it is a whole number."""
+    found = text(path)
+    return int(found) if found is not None and re.fullmatch(r"-?[0-9]+", found) else None
+
+
+def _cpu(root: Path) -> str | None:
+    return next(_cpuinfo(root, "model name", "Model"), None) or platform.processor() or None
+
+
+def _flags(root: Path) -> tuple[str, ...]:
+    have = set(next(_cpuinfo(root, "flags", "Features"), "").split())
+    return tuple(flag for flag in FLAGS if flag in have)
+
+
+def _cpuinfo(root: Path, *keys: str) -> Iterator[str]:
+    for line in (text(root / "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model"):
-            return value.strip()
-    return platform.processor() or None
+        if key.strip() in keys:
+            yield value.strip()
 
 
-def _memory_mb() -> int | None:
-    for line in (_text("/proc/meminfo") or "").splitlines():
-        if line.startswith("MemTotal:"):
+def _memory_mb(root: Path, key: str) -> int | None:
+    for line in (text(root / "proc/meminfo") or "").splitlines():
+        if line.startswith(f"{key}:"):
             return int(line.split()[1]) // 1024
     return None
 
 
-def _text(path: str) -> str | None:
-    try:
-        return Path(path).read_text(errors="replace").rstrip("\0\n")
-    except OSError:
+def _container(root: Path) -> str | None:
+    groups = text(root / "proc/self/cgroup") or ""
+    if "kubepods" in groups or (root / "var/run/secrets/kubernetes.io").exists():
+        return "kubernetes"
+    for mark, kind in ((".dockerenv", "docker"), ("run/.containerenv", "podman")):
+        if (root / mark).exists():
+            return kind
+    named = text(root / "run/systemd/container")
+    return named or next((kind for kind in ("docker", "libpod", "containerd", "lxc") if f"/{kind}" in groups), None)
+
+
+def _quota(root: Path) -> float | None:
+    """The narrowest limit of the control group and those around it, by version 2 (``cpu.max``) or 1 (``cpu.cfs_quota_us``)."""
+    limits = []
+    for line in (text(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in ("sys/fs/cgroup", f"sys/fs/cgroup/{controllers}", "sys/fs/cgroup/cpu"):
+            group = Path(path.replace("..", "").strip("/"))
+            for folder in {root / mount / part for part in (group, *group.parents)}:
+                limits.append(_limit(folder))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _limit(group: Path) -> float | None:
+    quota, _, period = (text(group / "cpu.max") or "").partition(" ")
+    if not quota.isdigit():
+        quota, period = (text(group / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period"))
+    return round(int(quota) / int(period), 3) if quota.isdigit() and period.isdigit() and int(period) else None
+
+
+def _clocks_locked(root: Path, cores: Iterable[int]) -> bool | None:
+    limits = [(number(frequencies(root, core) / "scaling_min_freq"), number(frequencies(root, core) / "scaling_max_freq")) for core in cores]
+    for device in listed(root / "sys/class/devfreq"):
+        if GPUS.search(device.name):
+            limits.append((number(device / "min_freq"), number(device / "max_freq")))
+    known = [least == most for least, most in limits if least is not None and most is not None]
+    return all(known) if known else None
+
+
+def _l4t(root: Path) -> str | None:
+    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text(root / "etc/nv_tegra_release") or "")
+    return ".".join(found.groups()) if found else None
+
+
+def _nvpmodel(root: Path) -> str | None:
+    """The mode that was set last, or the one a board starts with; its command needs root on some boards, its files do not."""
+    modes = text(root / "etc/nvpmodel.conf") or ""
+    found = re.search(r"pmode:(\d+)", text(root / "var/lib/nvpmodel/status") or "") or re.search(r"^< *PM_CONFIG +DEFAULT=(\d+)", modes, re.MULTILINE)
+    if found is None:
         return None
+    named = re.search(rf"^< *POWER_MODEL +ID={int(found[1])} +NAME=(\S+)", modes, re.MULTILINE)
+    return named[1] if named else f"nvpmodel {int(found[1])}"
