@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from mmedge.errors import BUG, DONE, INTERRUPTED, USER, MmedgeError
+from mmedge.exits import run_program
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from mmedge.target import Target
-
-MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
-"""What the operating system refuses for reasons that are no bug: where no closer error was made of it, it is told as it is."""
 
 app = typer.Typer(
     help="A trained multimodal model, on a small computer with a camera and a microphone.",
@@ -63,7 +55,7 @@ def demo(
     and times the spoken answers.
     """
     from mmedge.demo import demo
-    from mmedge.profile.report import table
+    from mmedge.profile.table import table
 
     made = demo(out, _target(target), offline=offline, report=_progress, show=None if as_json else print)
     _show(made, as_json, table(made))
@@ -133,13 +125,78 @@ def check(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOpt
 
 
 @app.command()
-def profile(bundle: BundleArgument, target: TargetOption = None, as_json: JsonOption = False) -> None:
-    """Measure the latency of every graph, verb and turn."""
-    from mmedge.assistant.profile import profile
-    from mmedge.profile.report import table
+def profile(
+    bundle: BundleArgument,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="TARGET",
+            help="A name from mmedge targets, or a TOML file; may be repeated; 'all' is every one that can run here. [default: this machine's best]",
+            show_default=False,
+        ),
+    ] = None,
+    mode: Annotated[str, typer.Option(metavar="MODE", help="closed: the next call when the last has returned. paced: calls are due at --rate.")] = "closed",
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Paced calls a second: 30, or poisson:30 for random gaps of that mean rate.", show_default=False)
+    ] = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="Measure each graph and verb for at least so long.")] = 3.0,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with figures: one file, nothing from the network.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the latency of every graph, verb and turn, start-up and memory.
 
-    made = profile(bundle, _target(target), _progress)
+    Several targets are measured one after the other, each in a process of its own. A latency in paced mode counts from the moment a call was due.
+    Example: mmedge profile assistant-mini.bundle --target all --html profile.html
+    """
+    from mmedge.assistant.profile import profile
+    from mmedge.profile.asked import check_page, rules
+    from mmedge.profile.table import table
+    from mmedge.profile.targets import profile_each, several
+
+    how = rules(mode, rate, seconds)
+    if html:
+        check_page(html)
+    made = (
+        profile_each(bundle, target, how, _progress) if target and several(target) else profile(bundle, _target(target[0] if target else None), how, _progress)
+    )
+    if html:
+        from mmedge.profile.page import write_page
+
+        write_page(getattr(made, "reports", (made,)), html)
     _show(made, as_json, table(made))
+
+
+@app.command()
+def compare(
+    reports: Annotated[
+        list[Path], typer.Argument(metavar="REPORT...", help="Files that mmedge profile --json wrote; the first is the baseline.", show_default=False)
+    ],
+    max_regression: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT", help="Exit with status 3 if a time is really slower by more, even at the lower end of its interval.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold reports against each other: targets, precisions, versions or days.
+
+    Rows are matched by level and name. Where a file has several targets, each is held against the same target of the first file, or
+    else against its first; one such file alone: against its first target. A sentence is printed for each difference that is real: the
+    95 % interval of the ratio excludes 1, and it is more than fresh processes of one report differ by. Memory is compared too,
+    but not held to --max-regression.
+    Example: mmedge compare before.json after.json --max-regression 5
+    """
+    from mmedge.profile.compare import compare, hold, table
+
+    made = compare(reports, max_regression)
+    if not as_json:
+        print(table(made))
+    hold(made)
+    if as_json:
+        _show(made, as_json, "")
 
 
 @app.command()
@@ -228,54 +285,5 @@ def _progress(line: str) -> None:
 
 
 def main() -> NoReturn:
-    """The program: every way out has its exit status and, for the user's errors, its two lines."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped build cleans up like an interrupted one
-    for name in ("stdout", "stderr"):  # None where the shell closed it; then print() would write errors to stdout
-        setattr(sys, name, getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 (to the end of the process)
-    try:
-        status = app(sys.argv[1:] or ["--help"], prog_name="mmedge", standalone_mode=False)
-        if status == INTERRUPTED:  # Typer has taken the KeyboardInterrupt for itself
-            raise KeyboardInterrupt
-        sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest
-        sys.exit(status if isinstance(status, int) else DONE)
-    except MmedgeError as error:
-        _fail(error.what, error.fix, error.status)
-    except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", "run it again: what was complete is kept", INTERRUPTED)
-    except MemoryError as error:
-        _fail(f"not enough memory: {error}", "close other programs; a damaged or hostile file may also ask for too much: mmedge inspect", USER)
-    except BrokenPipeError:
-        _reader_left()
-    except SystemExit as leaving:
-        if isinstance(leaving.__context__, BrokenPipeError):  # Typer's own way out of it has status 1
-            _reader_left()
-        raise
-    except OSError as error:
-        if error.errno not in MACHINE:
-            traceback.print_exc()
-            sys.exit(BUG)
-        said = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-        _fail(said, "free some space there, or choose another disk" if error.errno == errno.ENOSPC else "see to that path, or name another", USER)
-    except Exception as error:
-        # Typer's usage errors: their base class is click's, or Typer's own copy of click, depending on Typer's version.
-        if not hasattr(error, "format_message"):
-            traceback.print_exc()
-            sys.exit(BUG)
-        context = getattr(error, "ctx", None)
-        _fail(error.format_message().rstrip("."), f"see {context.command_path if context else 'mmedge'} --help", USER)
-
-
-def _reader_left() -> NoReturn:
-    """Nothing more to say to it, not even by the interpreter's own flush at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(DONE)
-
-
-def _fail(what: str, fix: str, status: int) -> NoReturn:
-    if "--json" in sys.argv:
-        from mmedge.documents import Failure
-
-        with contextlib.suppress(OSError):  # stdout may be what failed
-            print(Failure(status=status, error=what, fix=fix).model_dump_json(by_alias=True), flush=True)  # one line, as those of run
-    print(f"error: {what}\nfix: {fix}", file=sys.stderr)
-    sys.exit(status)
+    """The program."""
+    run_program(app)
