@@ -1,0 +1,100 @@
+"""The page of a profile: one HTML file that needs no network, to be shown in a review.
+
+The charts are drawn when the page is written: Vega-Lite (through Altair) rendered to SVG by vl-convert, with the page's CSS variables as colours. Vega's own
+scripts in the page would be 0.9 MB, draw nothing where scripts are off, and print what fits the screen; the drawings are 3 to 9 kB each, sharp on paper,
+and follow light and dark. Bars are cells of tables: long names of operators wrap there, and can be read, copied and heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from mmedge.documents import replace_file
+from mmedge.need import need
+from mmedge.profile.page import numbers
+from mmedge.profile.page.figures import SMALL, WIDE
+from mmedge.profile.page.maps import FAMILY, side_by_side
+from mmedge.profile.page.view import View, clamp, few, groupby_kept
+from mmedge.profile.report import Report, Row
+
+P90_LEAST, P99_LEAST = 64, 662
+DOTS = 24_000
+"""Of all charts together: what keeps a page of many targets under 2 MB."""
+
+
+def page(reports: Sequence[Report]) -> str:
+    """The HTML of one or several targets.
+
+    Raises:
+        MmedgeError: the extra ``page`` is not installed.
+    """
+    for module in ("altair", "vl_convert"):
+        need(module, extra="page")
+    sampled = sum(row.samples is not None for report in reports for row in report.rows)
+    points = max(40, min(400, DOTS // max(1, sampled)))
+    bundles = list(dict.fromkeys(report.bundle for report in reports))
+    views = [View(report, _named(report, reports), points) for report in reports]
+    beside = _beside(reports) if len(reports) > 1 else {}
+    drawable = any(row and row.latency.p50_ms > 0 for rows in beside.values() for row in rows)
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=f"{', '.join(bundles)}: profile on {', '.join(view.name for view in views)}",
+            bundles=bundles,
+            views=views,
+            points=points,
+            beside=beside,
+            beside_figure=(side_by_side(beside, WIDE), side_by_side(beside, SMALL)) if drawable else None,
+            colours=FAMILY,
+            schema=Report.model_fields["schema_"].default,
+            css=Markup(_text("page.css")),
+            js=Markup(_text("page.js")),
+            dash=numbers.DASH,
+            p90_least=P90_LEAST,
+            p99_least=P99_LEAST,
+            show=numbers,
+        )
+    )
+
+
+def write_page(reports: Sequence[Report], path: Path) -> None:
+    """Write the page, whole or not at all.
+
+    Raises:
+        MmedgeError: the extra ``page`` is not installed, or the file cannot be written.
+    """
+    replace_file(path, page(reports).encode())
+
+
+def _named(report: Report, reports: Sequence[Report]) -> str:
+    """The target, with what else is needed to tell it from the others."""
+    alike = [other for other in reports if other.target == report.target]
+    parts = [report.target]
+    if len({other.bundle for other in alike}) > 1:
+        parts.append(report.bundle)
+    if len({other.made for other in alike}) > 1:
+        parts.append(report.made)
+    return ", ".join(parts)
+
+
+def _beside(reports: Sequence[Report]) -> dict[str, list[Row | None]]:
+    """Name -> its row in each report, or None."""
+    found = [{row.name: row for row in report.rows} for report in reports]
+    return {name: [rows.get(name) for rows in found] for name in dict.fromkeys(name for rows in found for name in rows)}
+
+
+def _environment() -> Environment:
+    made = Environment(loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filters = {name: getattr(numbers, name) for name in ("ms", "interval", "share", "whole", "scaled")}
+    made.filters.update(filters, clamp=clamp, few=few, groupby_kept=groupby_kept)
+    return made
+
+
+def _text(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
