@@ -1,0 +1,148 @@
+"""Deliver a bundle to a board: upload, verify, compile and check there, then switch over. Whatever fails, the release that was live stays live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mmedge.bundle import MANIFEST, Bundle
+from mmedge.deploy.releases import folder_of, live, locked, look, name_of, prune, ready, switch
+from mmedge.deploy.remote import Remote, Report
+from mmedge.deploy.upload import upload
+from mmedge.documents import Document
+from mmedge.errors import MmedgeError
+from mmedge.manifest import Gate, Manifest
+from mmedge.target import Targets
+
+
+class Release(Document):
+    """What is live on a board now (schema ``mmedge.release/1``)."""
+
+    schema_: Literal["mmedge.release/1"] = Field(default="mmedge.release/1", alias="schema")
+    host: str
+    dir: str
+    """Of the releases; absolute. The bundle is ``DIR/current``."""
+    release: str
+    """The live one: hash of the bundle's models and files."""
+    previous: str | None
+    """What ``--rollback`` would make live."""
+    target: str | None = None
+    """What it was compiled and checked for; null after a rollback."""
+    uploaded_bytes: int = 0
+    """Of the bundle's files, that crossed the network."""
+    reused_bytes: int = 0
+    """Of the bundle's files, that were there already."""
+    removed: tuple[str, ...] = ()
+    """Older releases, and what failed pushes had left."""
+    gates: tuple[Gate, ...] = ()
+    """Of the check on the board."""
+
+
+def push(path: Path, where: str, target: str | None, report: Report) -> Release:
+    """Make a bundle the live release on a board.
+
+    Args:
+        where: ``user@board[:dir]``, the folder relative to the home; by default ``mmedge/NAME``.
+        target: a target that the far side's mmedge knows; None: the best that it detects.
+
+    Raises:
+        MmedgeError: the bundle is damaged here; the board cannot be reached, lacks something or has no space.
+        Elsewhere: compile (status 2) or check (status 3) failed there. The release that was live still is.
+    """
+    far = Remote.parse(where)
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    for entry in manifest.files():
+        bundle.file(entry)
+    far, release = far.at(manifest.name), name_of(manifest)
+    ready(far, look(far))
+    target = _target(far, target, report)
+    with locked(far) as held:
+        there = look(far)
+        others = [one for one in there.releases if one != release]
+        sent = upload(far, path, manifest, release, others, report)
+        folder = f"{far.path}/releases/{release}"
+        far.mmedge("compile", folder, "--target", target, report=report)
+        checked = far.read(far.mmedge("check", folder, "--target", target, report=report), Manifest)
+        held()
+        history = there.after(release)
+        switch(far, release, history)
+        removed = prune(far, there, history, release)
+        for one in removed:
+            report(f"removed release {one}")
+        after = look(far)
+    return Release(
+        host=far.host,
+        dir=after.dir,
+        release=release,
+        previous=after.before(release),
+        target=target,
+        uploaded_bytes=sent,
+        reused_bytes=max(sum(file.size_bytes for file in manifest.files()) - sent, 0),
+        removed=removed,
+        gates=checked.gates.get(f"check {target}", ()),
+    )
+
+
+def rollback(path: Path, where: str, report: Report) -> Release:
+    """Make the release before the live one live again.
+
+    Args:
+        path: the bundle, for its name; not read where ``where`` says the folder.
+
+    Raises:
+        MmedgeError: the board cannot be reached, nothing was pushed there, or no release is before.
+    """
+    far = folder_of(path, where)
+    live(far, look(far))
+    with locked(far) as held:
+        there = look(far)
+        now = live(far, there)
+        before = there.before(now)
+        if before is None:
+            raise MmedgeError(
+                f"there is no release before {now} in {far.folder} on {far.host}", f"push the bundle that shall be live: mmedge push BUNDLE {where}"
+            )
+        held()
+        switch(far, before, there.history)
+    report(f"{now} is no longer live")
+    return Release(host=far.host, dir=there.dir, release=before, previous=there.before(before))
+
+
+def on(path: Path, where: str, arguments: Sequence[str], report: Report) -> Any:
+    """Run a command of the far side's mmedge on the release that is live there.
+
+    Args:
+        path: the bundle, for its name; not read where ``where`` says the folder.
+        arguments: the command, then its options.
+
+    Returns:
+        Its document, as plain data.
+
+    Raises:
+        MmedgeError: the board cannot be reached, or nothing was pushed there.
+        Elsewhere: the command failed there.
+    """
+    far = folder_of(path, where)
+    there = look(far)
+    if "mmedge" in there.missing:
+        raise far.without_mmedge()
+    now = live(far, there)
+    if (path / MANIFEST).is_file() and (here := name_of(Bundle.open(path).manifest)) != now:
+        report(f"{far.host} runs release {now}; {path} would be {here}: mmedge push brings it there")
+    command, *options = arguments
+    return far.mmedge(command, f"{far.path}/current", *options, report=report)
+
+
+def _target(far: Remote, wanted: str | None, report: Report) -> str:
+    """The target to compile for, of those that the far side knows: asked before anything is sent."""
+    known = far.read(far.mmedge("targets", report=report), Targets)
+    if wanted is None:
+        return known.best
+    names = [target.name for target in known.targets]
+    if wanted not in names:
+        raise MmedgeError(f"mmedge on {far.host} knows no target {wanted!r}", f"it knows: {', '.join(names)}")
+    return wanted
