@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.drift import drift
 from mmedge.manifest import Trial
+from mmedge.profile.protocol import interleave
 from mmedge.runner import Candidate, Engine, Runner, load_backend
 from mmedge.target import Target
 from mmedge.tensors import Feeds
@@ -59,7 +60,9 @@ def choose(
                 continue
             last.push(contender.close)
             rivals = [best, contender] if best else [contender]
-            samples = _interleave([rival.runner for rival in rivals], feeds)
+            # Alone there is nothing to choose between: a few runs tell how fast it is.
+            rounds = MAX_ROUNDS if len(rivals) > 1 else ALONE_ROUNDS
+            samples = interleave([partial(rival.runner.run, feeds) for rival in rivals], rounds=rounds, fewest=MIN_ROUNDS, budget_s=BUDGET_S)
             for rival, times_ms in zip(rivals, samples):
                 timed = {"median_ms": round(statistics.median(times_ms), 4), "rounds": len(times_ms)}
                 trials[rival.index] = trials[rival.index].model_copy(update=timed)
@@ -92,18 +95,3 @@ def _clearly_faster(later_ms: list[float], earlier_ms: list[float]) -> bool:
     """Whether the later in preference is worth it, round by round."""
     won = sum(later < earlier for later, earlier in zip(later_ms, earlier_ms))
     return statistics.median(later_ms) < CLEARLY_FASTER * statistics.median(earlier_ms) and won >= MOST_ROUNDS * len(later_ms)
-
-
-def _interleave(runners: list[Runner], feeds: Feeds) -> list[list[float]]:
-    """Run each in turn, A B C A B C: whatever else the machine does then falls on all of them."""
-    samples: list[list[float]] = [[] for _ in runners]
-    alone = len(runners) == 1  # nothing to choose between: a few runs tell how fast it is
-    start = time.perf_counter()
-    for done in range(ALONE_ROUNDS if alone else MAX_ROUNDS):
-        if done >= MIN_ROUNDS and time.perf_counter() - start > BUDGET_S:
-            break
-        for runner, times_ms in zip(runners, samples):
-            before = time.perf_counter()
-            runner.run(feeds)
-            times_ms.append((time.perf_counter() - before) * 1e3)
-    return samples

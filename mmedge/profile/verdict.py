@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmedge.profile.estimates import SHORTEST, Values, median_interval, ratio_of_medians
+from mmedge.profile.estimates import LEAST_MS, SHORTEST, Values, median_interval, ratio_of_medians
 from mmedge.profile.report import Conditions, Reading, Row, Samples, Startup, Verdict, WarmUp, Word
 
 ORDER: tuple[Word, ...] = ("contended", "throttled", "drifting", "unstable")
@@ -42,7 +42,7 @@ def judge(
         cores: what the calls themselves used.
         available: the cores that there are for this process; as many as the calls used where that is not known.
     """
-    values = np.asarray(samples.latency_ms, dtype=np.float64)
+    values = np.maximum(samples.latency_ms, LEAST_MS)
     if len(values) < SHORTEST:
         few = f"{len(values)} samples are too few to tell how far their median can be trusted: that takes {SHORTEST}"
         return _verdict([*_crowded(conditions, cores, available), ("unstable", few)], [])
@@ -75,7 +75,7 @@ def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions
     spread = _spread(startup)
     findings += [("unstable", sentence) for apart, sentence in spread if apart > APART]
     agree = [max(spread)[1]] if spread else []
-    return _verdict(findings, [f"{len(judged)} rows stable", *agree, *_quiet(conditions)])
+    return _verdict(findings, [f"rows judged: {len(judged)}, all stable", *agree, *_quiet(conditions)])
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,23 @@ def drift(samples: Samples) -> Drift:
     The ends: a bootstrap of the ratio of medians, by blocks. The trend: Mann 1945 and Kendall 1975 over successive medians, which autocorrelation disturbs
     less than the samples; its slope is the median of all slopes between two of them (Sen 1968).
     """
-    values = np.asarray(samples.latency_ms, dtype=np.float64)
+    values = np.maximum(samples.latency_ms, LEAST_MS)
     fifth = max(len(values) // 5, SHORTEST)
     if len(values) < 2 * fifth:
         return Drift(0.0, False, f"{len(values)} samples are too few to tell a drift")
-    ratio, low, high = ratio_of_medians(values[-fifth:], values[:fifth], paired=False)
+    first, last = values[:fifth], values[-fifth:]
+    change = float(np.median(last) / np.median(first)) - 1
     times_s = np.asarray(samples.start_ms) / 1e3 if len(samples.start_ms) == len(values) else np.cumsum(values) / 1e3
     score, slope = _trend(values, times_s)
-    real = abs(ratio - 1) >= DRIFTED and not low <= 1 <= high and abs(score) > TREND and (score > 0) == (ratio > 1)
-    first_ms, last_ms = np.median(values[:fifth]), np.median(values[-fifth:])
-    per_s = slope / float(np.median(values))
+    real = abs(change) >= DRIFTED and abs(score) > TREND and (score > 0) == (change > 0)
+    if real:
+        _, low, high = ratio_of_medians(last, first, paired=False)
+        real = not low <= 1 <= high
     return Drift(
-        ratio - 1,
+        change,
         real,
-        f"from the first fifth to the last the median went from {first_ms:.4g} to {last_ms:.4g} ms ({ratio - 1:+.1%}; slope {per_s:+.2%} a second)",
+        f"from the first fifth to the last the median went from {np.median(first):.4g} to {np.median(last):.4g} ms "
+        f"({change:+.1%}; slope {slope / float(np.median(values)):+.2%} a second)",
     )
 
 
@@ -186,7 +189,7 @@ def _spread(startup: Startup | None) -> list[tuple[float, str]]:
     for name in names:
         medians_ms = [process.p50_ms[name] for process in processes if name in process.p50_ms]
         if len(medians_ms) > 1:
-            apart = max(medians_ms) / max(min(medians_ms), 1e-6) - 1
+            apart = max(medians_ms) / max(min(medians_ms), LEAST_MS) - 1
             found.append((apart, f"{name}: {len(medians_ms)} fresh processes are {apart:.1%} apart, {min(medians_ms):.4g} to {max(medians_ms):.4g} ms"))
     return found
 

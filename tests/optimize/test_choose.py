@@ -75,3 +75,17 @@ def test_a_refusal_is_recorded_in_the_runtimes_words(pick):
 
 def test_nothing_wins_when_nothing_is_right(pick):
     assert pick(("fp32", {"error": 1e-3}), ("fp32", {"error": float("nan")}))[0] is None
+
+
+def test_rounds_are_bounded_by_the_budget_and_few_when_there_is_no_choice(pick, monkeypatch):
+    monkeypatch.setattr(module, "BUDGET_S", 0)
+    _, trials = pick(("fp32", {"ms": 1}), ("bf16", {"ms": 1}))
+    assert [trial.rounds for trial in trials] == [module.MIN_ROUNDS] * 2
+    assert pick(("fp32", {"ms": 1}))[1][0].rounds == module.ALONE_ROUNDS
+
+
+def test_a_lucky_median_is_not_enough():
+    """Faster by half in the median, but only in six rounds of ten."""
+    earlier, later = [10.0] * 10, [5.0] * 6 + [11.0] * 4
+    assert not module._clearly_faster(later, earlier)
+    assert module._clearly_faster([5.0] * 8 + [11.0] * 2, earlier)

@@ -1,0 +1,266 @@
+"""Series whose nature is known, and readings of machines that were disturbed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmedge.profile.report import Conditions, Fresh, Latency, Reading, Row, Samples, Startup, Usage, Verdict, WarmUp
+from mmedge.profile.verdict import judge, overall
+
+QUIET = Conditions(
+    before=Reading(load=0.1, steal=0.0, others=0.03, temperature_c=45, clock_mhz=2000),
+    during=Reading(load=0.6, steal=0.001, others=0.04, temperature_c=55, clock_mhz=1990),
+    after=Reading(load=0.9, steal=0.001, others=0.03, temperature_c=56, clock_mhz=1990),
+)
+SETTLED = WarmUp(runs=30, seconds=0.3, stable=True)
+
+
+def during(conditions=QUIET, **readings):
+    return conditions.model_copy(update={"during": conditions.during.model_copy(update=readings)})
+
+
+def series(values_ms, dropped_ms=()):
+    values_ms = np.asarray(values_ms)
+    starts = np.concatenate([[0], np.cumsum(values_ms)[:-1]])
+    return Samples(start_ms=tuple(starts.tolist()), latency_ms=tuple(values_ms.tolist()), dropped_ms=dropped_ms)
+
+
+def noisy(n=300, ms=10.0, scatter=0.03, seed=0):
+    return ms * np.random.default_rng(seed).lognormal(0, scatter, n)
+
+
+def ramp(share, n=300, scatter=0.03, seed=0):
+    return noisy(n, scatter=scatter, seed=seed) * np.linspace(1, 1 + share, n)
+
+
+def word(samples, conditions=QUIET, **more):
+    return judge(samples, conditions, warm_up=SETTLED, **{"cores": 1.9, "available": 2, **more}).word
+
+
+# Stable
+
+
+def heavy_tailed(random, n):
+    """Student's t with two degrees of freedom: its variance is infinite."""
+    return 10 * (1 + 0.04 * np.abs(random.standard_t(2, n)))
+
+
+def stalling(random, n):
+    """One call in fifty takes thirty times as long."""
+    return 10 * random.lognormal(0, 0.05, n) * np.where(random.random(n) < 0.02, 30, 1)
+
+
+def remembering(random, n):
+    """Each deviation is half of the one before."""
+    noise = random.normal(0, 0.2, n)
+    for step in range(1, n):
+        noise[step] += 0.5 * noise[step - 1]
+    return 10 + noise
+
+
+@pytest.mark.parametrize("draw", [heavy_tailed, stalling, remembering])
+@pytest.mark.parametrize("n", [64, 300])
+def test_noise_without_a_trend_is_stable(draw, n):
+    words = [word(series(draw(np.random.default_rng(seed), n))) for seed in range(100)]
+    assert words.count("stable") >= 95
+
+
+def test_a_stable_verdict_says_what_was_looked_at():
+    told = judge(series(noisy()), QUIET, warm_up=SETTLED, cores=1.9, available=2)
+    assert told.word == "stable"
+    assert "300 samples" in told.evidence[0] and "95 % confidence" in told.evidence[0]
+    assert "first fifth" in told.evidence[1]
+    assert "0.04 cores" in told.evidence[2] and "55 °C" in told.evidence[2]
+    assert "not watched" in judge(series(noisy()), None).evidence[2]
+    assert "tells nothing" in judge(series(noisy()), Conditions(before=Reading(), during=Reading(), after=Reading())).evidence[2]
+
+
+# Drifting
+
+
+@pytest.mark.parametrize("share", [0.3, -0.25])
+@pytest.mark.parametrize("n", [20, 64, 4096])
+def test_a_ramp_is_drifting(share, n):
+    words = [word(series(ramp(share, n, seed=seed))) for seed in range(5 if n > 1000 else 20)]
+    assert set(words) == {"drifting"}
+
+
+def test_a_drift_is_told_with_its_figures():
+    told = judge(series(ramp(0.3, scatter=0)), QUIET).evidence[0]
+    assert "10.3 to 12.7 ms" in told and "+23.4%" in told  # medians of the fifths of a line from 10 to 13
+    assert "slope +7.5" in told and "% a second" in told  # 30 % of 10 ms over 3.45 s, of a median of 11.5 ms
+
+
+def test_calls_that_took_no_time_are_no_trouble():
+    assert word(series(np.zeros(100))) == "stable"
+
+
+def test_a_step_in_the_middle_is_drifting():
+    assert word(series(noisy() * np.where(np.arange(300) < 150, 1, 1.2))) == "drifting"
+
+
+def test_a_drift_too_small_to_matter_is_not_one():
+    assert word(series(ramp(0.03, 4096, scatter=0.001))) == "stable"
+
+
+def test_one_slow_end_among_noise_is_not_a_drift():
+    """A difference of the ends alone, without a trend between them."""
+    values = noisy(300, scatter=0.01)
+    values[-60:] *= 1.08
+    values[60:120] *= 1.2
+    assert word(series(values)) != "drifting"
+
+
+def test_turns_without_moments_can_drift_as_well():
+    assert judge(Samples(latency_ms=tuple(ramp(0.5, 40))), None).word == "drifting"
+
+
+# Throttled
+
+
+def test_a_heated_and_slowed_clock_is_throttled():
+    hot = during(temperature_c=96, clock_mhz=1600)
+    told = judge(series(ramp(0.3)), hot, warm_up=SETTLED, cores=1.9, available=2)
+    assert told.word == "throttled"
+    assert "2000 to 1600 MHz" in told.evidence[0] and "96 °C" in told.evidence[1]
+    assert "first fifth" in told.evidence[2]  # the symptom is told as well
+
+
+@pytest.mark.parametrize("readings", [{"temperature_c": None, "clock_mhz": 1600}, {"temperature_c": 91, "clock_mhz": None}])
+def test_either_sign_explains_calls_that_slowed(readings):
+    assert word(series(ramp(0.3)), during(**readings)) == "throttled"
+    assert word(series(ramp(-0.25)), during(**readings)) == "drifting"  # a chip that slows down makes nothing faster
+
+
+def test_a_chip_that_was_hot_from_the_start_is_throttled():
+    assert word(series(noisy()), during(temperature_c=95, clock_mhz=1500)) == "throttled"
+
+
+@pytest.mark.parametrize("readings", [{"clock_mhz": 1700}, {"temperature_c": 90}])
+def test_a_lower_clock_or_a_warm_chip_alone_proves_nothing(readings):
+    assert word(series(noisy()), during(**readings)) == "stable"
+
+
+# Contended
+
+
+def test_a_burner_beside_the_calls_is_contended():
+    told = judge(series(noisy(scatter=0.2)), during(others=1.1), warm_up=SETTLED, cores=0.9, available=2)
+    assert told.word == "contended"
+    assert "1.10 cores" in told.evidence[0] and "0.90 of 2" in told.evidence[0]
+
+
+def test_others_are_welcome_to_cores_that_nobody_needs():
+    assert word(series(noisy()), during(others=2.0), cores=1.0, available=8) == "stable"
+    assert word(series(noisy()), during(others=2.0), cores=6.5, available=8) == "contended"
+    assert word(series(noisy()), during(others=0.1), cores=1.9, available=2) == "stable"
+
+
+def test_stolen_time_is_contended():
+    assert word(series(noisy()), during(steal=0.12)) == "contended"
+    assert word(series(noisy()), during(steal=0.01)) == "stable"
+
+
+def test_the_load_speaks_where_others_are_not_told():
+    untold = during(others=None)
+    for load, expected in ((3.9, "contended"), (2.1, "stable")):
+        assert word(series(noisy()), untold.model_copy(update={"before": Reading(load=load)})) == expected
+        told = QUIET.model_copy(update={"before": Reading(load=load)})
+        assert word(series(noisy()), told) == "stable"  # an average of a minute ago, against what was seen
+
+
+def test_a_cause_wins_over_a_symptom_and_the_burner_over_the_heat():
+    assert word(series(ramp(0.3)), during(others=1.1)) == "contended"
+    both = judge(series(ramp(0.3)), during(others=1.1, temperature_c=96, clock_mhz=1600), cores=0.9, available=2)
+    assert both.word == "contended"
+    assert [any(said in sentence for sentence in both.evidence) for said in ("1.10 cores", "96 °C", "first fifth")] == [True] * 3
+
+
+# Unstable
+
+
+def test_a_median_that_is_not_known_is_unstable():
+    told = judge(series(noisy(30, scatter=0.6)), QUIET)
+    assert told.word == "unstable" and "95 % confidence" in told.evidence[0]
+    assert word(series(noisy(3000, scatter=0.6))) == "stable"  # enough samples carry it
+
+
+def test_two_levels_in_turn_are_unstable_although_each_is_quiet():
+    level = np.repeat([1, 1.4, 1, 1.4, 1, 1.4], 50)
+    assert word(series(noisy(300, scatter=0.01) * level)) == "unstable"
+
+
+def test_too_few_samples_are_unstable():
+    told = judge(series(noisy(5)), QUIET)
+    assert told.word == "unstable" and told.evidence[0].startswith("5 samples are too few")
+    assert judge(series(noisy(5)), during(others=1.9)).word == "contended"
+    assert judge(Samples(latency_ms=()), None).word == "unstable"
+
+
+def test_a_warm_up_that_never_settled_is_unstable():
+    told = judge(series(noisy()), QUIET, warm_up=WarmUp(runs=1000, seconds=10.0, stable=False))
+    assert told.word == "unstable" and "1000 calls of warm-up in 10.0 s" in told.evidence[0]
+
+
+def test_calls_that_were_given_up_are_unstable():
+    told = judge(series(noisy(), dropped_ms=(1.0, 2.0, 3.0)), QUIET)
+    assert told.word == "unstable" and "3 of 303 calls were given up" in told.evidence[0]
+
+
+# The whole report
+
+
+def row(name, word="stable", *evidence, cores=None):
+    usage = Usage(cores=cores)
+    return Row(
+        level="graph",
+        name=name,
+        where="ort fp32",
+        latency=Latency(n=1, p50_ms=1, min_ms=1, max_ms=1),
+        usage=usage,
+        verdict=Verdict(word=word, evidence=evidence),
+    )
+
+
+def fresh(**p50_ms):
+    figures = dict.fromkeys(
+        ("import_ms", "load_ms", "compile_ms", "first_inference_ms", "first_answer_ms", "peak_rss_mb", "steady_rss_mb", "steady_pss_mb"), 1.0
+    )
+    return Fresh(**figures, p50_ms=p50_ms)
+
+
+def started(*medians_ms):
+    return Startup(processes=tuple(fresh(vision=ms, audio=20.0) for ms in medians_ms), answer="vision")
+
+
+def test_a_report_is_as_good_as_its_worst_row():
+    rows = [row("a"), row("b", "unstable", "the median is not known"), row("c", "drifting", "it went from 1 to 2 ms"), row("d", "drifting")]
+    told = overall(rows, None, QUIET)
+    assert told.word == "drifting"
+    assert told.evidence[0] == "2 of 4 rows drifting, c, d; c: it went from 1 to 2 ms"
+    assert told.evidence[1] == "1 of 4 rows unstable, b; b: the median is not known"
+    assert overall([*rows, row("e", "throttled")], None, QUIET).word == "throttled"
+    assert overall([*rows, row("e", "throttled"), row("f", "contended")], None, QUIET).word == "contended"
+
+
+def test_rows_without_a_verdict_say_nothing():
+    bare = Row(level="stage", name="x", where="wait", latency=Latency(n=1, p50_ms=1, min_ms=1, max_ms=1))
+    assert overall([row("a"), bare], None, None).evidence[0] == "rows judged: 1, all stable"
+
+
+@pytest.mark.parametrize(("medians_ms", "expected"), [((10, 10.2, 10.4, 10.1, 10.3), "stable"), ((10, 10.2, 10.6, 10.1, 10.3), "unstable")])
+def test_fresh_processes_must_agree_within_5_percent(medians_ms, expected):
+    told = overall([row("a")], started(*medians_ms), QUIET)
+    assert told.word == expected
+    assert any("vision: 5 fresh processes are" in sentence and f"{max(medians_ms) / 10 - 1:.1%} apart" in sentence for sentence in told.evidence)
+    assert not any("audio" in sentence for sentence in told.evidence)
+
+
+def test_one_process_agrees_with_itself():
+    assert overall([row("a")], started(10), QUIET).word == "stable"
+
+
+def test_a_busy_machine_explains_processes_that_disagree():
+    told = overall([row("a", cores=1.9)], started(10, 14), during(others=1.2), available=2)
+    assert told.word == "contended" and "40.0% apart" in told.evidence[1]
