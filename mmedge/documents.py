@@ -60,6 +60,29 @@ def read_json(path: Path, model: type[M], *, fix: str) -> M:
     return validate(content, model, str(path), fix=fix)
 
 
+def read_plain(path: Path, kind: type = dict, *, required: bool = True) -> Any:
+    """Read JSON that others wrote, such as a checkpoint's settings, as plain data.
+
+    Args:
+        kind: what its outermost value must be, dict or list.
+        required: without it, a file that is not there is an empty ``kind``.
+
+    Raises:
+        MmedgeError: not there, not UTF-8, not JSON, or not a ``kind``.
+    """
+    if not required and not path.is_file():
+        return kind()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise MmedgeError(f"{path} cannot be read as JSON: {said}", "get an undamaged checkpoint") from error
+    if not isinstance(content, kind):
+        wanted = "object" if kind is dict else "list"
+        raise MmedgeError(f"{path} holds no JSON {wanted}", "get an undamaged checkpoint")
+    return content
+
+
 def validate(content: Any, model: type[M], where: str, *, fix: str = "correct that value") -> M:
     """Hold plain data against a model; the first thing wrong becomes one two-line error."""
     _check_schema(content, model, where)

@@ -28,3 +28,8 @@ class GateFailed(MmedgeError):
     """A check, a parity bound or a task metric said no; the bundle's manifest says by how much."""
 
     status = GATE
+
+
+def first_line(error: Exception) -> str:
+    """What somebody else's error says first, or its kind."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from mmedge.documents import dump_json, read_json, read_toml, replace_file
-from mmedge.errors import MmedgeError
+from mmedge.documents import dump_json, read_json, read_plain, read_toml, replace_file
+from mmedge.errors import MmedgeError, first_line
 from mmedge.manifest import Manifest
 from mmedge.recipe import Recipe
 from mmedge.target import Target
@@ -69,6 +69,44 @@ def test_a_name_that_leads_outside_the_bundle_is_refused(tmp_path, path):
     manifest = json.dumps({**MANIFEST, "media": {"cat": {**FILE, "path": path}}})
     error = _error(tmp_path / "manifest.json", Manifest, manifest)
     assert error.what.endswith(f"media.cat.File.path: {path!r} would lie outside the bundle") and error.fix == "make it again"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "said"),
+    [
+        (None, dict, "cannot be read as JSON: No such file or directory"),
+        (b'{"a": "\xff"}', dict, "cannot be read as JSON: 'utf-8' codec"),
+        (b"{", dict, "cannot be read as JSON: Expecting property name"),
+        (b"[" * 100_000, dict, "cannot be read as JSON: maximum recursion depth"),
+        (b'{"a": ' + b"1" * 5000 + b"}", dict, "cannot be read as JSON: Exceeds the limit"),
+        (b"[1]", dict, "holds no JSON object"),
+        (b"null", dict, "holds no JSON object"),
+        (b"{}", list, "holds no JSON list"),
+    ],
+)
+def test_damaged_json_of_others_is_refused_by_name(tmp_path, content, kind, said):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(MmedgeError) as caught:
+        read_plain(path, kind)
+    assert caught.value.what.startswith(f"{path} {said}")
+    assert caught.value.fix == "get an undamaged checkpoint"
+
+
+def test_json_of_others_comes_as_it_is(tmp_path):
+    (tmp_path / "config.json").write_text('{"a": "å", "b": [1.5, null]}', encoding="utf-8")
+    (tmp_path / "labels.json").write_text("[1]")
+    assert read_plain(tmp_path / "config.json") == {"a": "å", "b": [1.5, None]}
+    assert read_plain(tmp_path / "labels.json", list) == [1]
+    assert read_plain(tmp_path / "none.json", required=False) == {}
+    with pytest.raises(MmedgeError):
+        read_plain(tmp_path / "labels.json", required=False)
+
+
+def test_an_error_of_others_is_told_by_its_first_line():
+    assert first_line(ValueError("\n  it broke \nat line 3")) == "it broke"
+    assert first_line(KeyError()) == "KeyError"
 
 
 def test_what_is_written_reads_back(tmp_path):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmedge import cache, hub
-from mmedge.errors import GateFailed, MmedgeError
+from mmedge.documents import read_plain
+from mmedge.errors import GateFailed, MmedgeError, first_line
 from mmedge.evaluate.drift import drift
 from mmedge.family import Allow
 from mmedge.need import need
@@ -34,7 +35,7 @@ def base(folder: Path, *, offline: bool, trace: Trace) -> Path:
     Raises:
         MmedgeError: the adapter does not say, or it cannot be had.
     """
-    config = _config(folder)
+    config = read_plain(folder / CONFIG)
     name = config.get("base_model_name_or_path")
     if not isinstance(name, str) or not name:
         raise MmedgeError(f"{folder / CONFIG} does not say which model it was trained on", "write base_model_name_or_path into it: a folder, or owner/name")
@@ -99,7 +100,7 @@ def _load(folder: Path, under: Path, allow: Allow) -> Any:
     if not (folder / WEIGHTS).is_file():
         raise files.no_weights(folder, WEIGHTS)
     held = set(files.names_in(folder / WEIGHTS))
-    config = checkpoint.read_json(under / "config.json")
+    config = read_plain(under / "config.json")
     named = config.get("architectures") or [None]
     if not isinstance(named[0], str):
         raise MmedgeError(f"{under / 'config.json'} names no architecture", "get the config.json that was saved with the model")
@@ -111,7 +112,7 @@ def _load(folder: Path, under: Path, allow: Allow) -> Any:
         # Without being told, peft asks the hub whether the base's vocabulary is the one that it had.
         wanted = set(peft.get_peft_model_state_dict(model, save_embedding_layers=any(key.endswith(EMBEDDINGS) for key in held)))
     except Exception as error:  # peft raises TypeError, KeyError, ValueError and RuntimeError for what its config may say
-        raise MmedgeError(f"{folder} is no adapter of {named[0]}: {checkpoint.first_line(error)}", "use the model that it was trained on") from error
+        raise MmedgeError(f"{folder} is no adapter of {named[0]}: {first_line(error)}", "use the model that it was trained on") from error
     for how, keys in (("lacks weights", wanted - held), ("holds weights that it has no place for", held - wanted)):
         if keys and not allow.weights:
             raise MmedgeError(f"the adapter {folder} {how}: {files.few(keys)}", "get a complete adapter, or accept it as it is with --any-weights")
@@ -121,14 +122,7 @@ def _load(folder: Path, under: Path, allow: Allow) -> Any:
 
 def _new_head(folder: Path) -> bool:
     """Whether the adapter brings whole modules, such as a classifier that the base lacks."""
-    return bool(_config(folder).get("modules_to_save"))
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    need("torch", extra="build")
-    from mmedge.nets.weight_files import read_json
-
-    return dict(read_json(folder / CONFIG))
+    return bool(read_plain(folder / CONFIG).get("modules_to_save"))
 
 
 def _outputs(found: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from mmedge import cache, catalog, hub, manifest
 from mmedge.build import adapter
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.family import Allow, family_names, load_family
 from mmedge.need import have, need
@@ -128,7 +128,7 @@ def _family_of(model: Model, offline: bool, trace: Trace) -> str:
     if (path / "manifest.json").is_file() and not (path / "config.json").exists():
         raise MmedgeError(f"{path} is a bundle already", f"for another target: mmedge compile {path} --target TARGET")
     folder = adapter.base(path, offline=offline, trace=trace) if adapter.is_adapter(path) else path
-    config = _config(folder)
+    config: dict[str, Any] = read_plain(folder / "config.json", required=False)
     architectures = _architectures(config)
     taken: dict[str, str] = {}
     for name in family_names():
@@ -183,16 +183,3 @@ def _unknown(folder: Path, architectures: tuple[str, ...], taken: dict[str, str]
     near = difflib.get_close_matches(architectures[0], sorted(names), n=1)
     said = f"neither a model family nor transformers {transformers.__version__} has {architectures[0]}"
     return MmedgeError(said, f"nearest: {near[0]}; {supported}" if near else supported)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise MmedgeError(f"{path} cannot be read as JSON: {error}", "get an undamaged checkpoint") from error
-    if not isinstance(content, dict):
-        raise MmedgeError(f"{path} holds something else than a dict", "get an undamaged checkpoint")
-    return content

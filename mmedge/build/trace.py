@@ -14,7 +14,7 @@ import numpy as np
 
 from mmedge import runner
 from mmedge.build.weights import Weights
-from mmedge.errors import GateFailed, MmedgeError
+from mmedge.errors import GateFailed, MmedgeError, first_line
 from mmedge.evaluate.drift import absolute_drift
 from mmedge.family import TorchGraph
 from mmedge.need import need
@@ -62,7 +62,7 @@ def trace(name: str, graph: TorchGraph, out: Path, *, opset: int = OPSET, weight
             )
         except Exception as error:  # torch.onnx wraps whatever tracing met
             raise MmedgeError(
-                f"torch cannot export {name}: {_first_line(error)}", "export it on its own to see the whole report: torch.onnx.export(..., report=True)"
+                f"torch cannot export {name}: {first_line(error)}", "export it on its own to see the whole report: torch.onnx.export(..., report=True)"
             ) from error
     program.model.ir_version = MAX_IR
     for node in program.model.graph.all_nodes():
@@ -86,7 +86,7 @@ def read_graph(path: Path) -> runner.Graph:
         model = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(str(path))
     except Exception as error:  # protobuf's DecodeError and onnx's ValidationError share no base but Exception
-        raise MmedgeError(f"{path} is not a valid ONNX file: {_first_line(error)}", "get an undamaged copy") from error
+        raise MmedgeError(f"{path} is not a valid ONNX file: {first_line(error)}", "get an undamaged copy") from error
     produced = Counter(output for node in model.graph.node for output in node.output if output)
     if twice := [output for output, count in produced.items() if count > 1]:
         raise MmedgeError(f"{path} names two outputs {twice[0]}", "export it again: names must be unique")
@@ -157,7 +157,3 @@ def _parity(name: str, module: Any, graph: TorchGraph, exported: runner.Graph) -
     if not worst <= 1.0:
         raise GateFailed(f"{name} in ONNX differs from the torch module by {worst:.3g} times the bound", "report it with the model: the export is not usable")
     return {key: np.ascontiguousarray(value) for key, value in golden.items()}, worst
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

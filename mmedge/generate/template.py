@@ -19,7 +19,9 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
+from mmedge.spans import timed
 
 Messages = Sequence[Mapping[str, Any]]
 """``{"role": "user", "content": "..."}`` and so on; content may be a list of parts, ``{"type": "text", "text": "..."}`` or ``{"type": "image"}``."""
@@ -46,6 +48,7 @@ class ChatTemplate:
         except (TemplateError, RecursionError) as error:
             raise MmedgeError(f"the chat template cannot be read: {error}", "get an undamaged checkpoint") from error
 
+    @timed("processors")
     def render(self, messages: Messages, add_generation_prompt: bool = True, *, now: datetime.datetime | None = None) -> str:
         """The prompt for ``messages``; it holds its special tokens as text, so encode it without adding any.
 
@@ -80,7 +83,7 @@ def read_template(folder: Path) -> ChatTemplate | None:
     Raises:
         MmedgeError: one of these files is damaged, or the template is.
     """
-    settings, extra = _read(folder / "tokenizer_config.json"), _read(folder / "chat_template.json")
+    settings, extra = read_plain(folder / "tokenizer_config.json", required=False), read_plain(folder / "chat_template.json", required=False)
     text = extra.get("chat_template") or settings.get("chat_template")
     if isinstance(text, list):
         named = {entry.get("name"): entry.get("template") for entry in text if isinstance(entry, dict)}
@@ -89,19 +92,9 @@ def read_template(folder: Path) -> ChatTemplate | None:
         text = (folder / "chat_template.jinja").read_text(encoding="utf-8")
     if not isinstance(text, str):
         return None
-    given = {**_read(folder / "special_tokens_map.json"), **settings}
+    given = {**read_plain(folder / "special_tokens_map.json", required=False), **settings}
     tokens = {name: value.get("content") if isinstance(value, dict) else value for name in TOKENS if (value := given.get(name)) is not None}
     return ChatTemplate(text, {name: value for name, value in tokens.items() if isinstance(value, str)})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MmedgeError(f"{path} cannot be read as JSON: {error}", "get an undamaged checkpoint") from error
-    return content if isinstance(content, dict) else {}
 
 
 def _plain(messages: Messages) -> Any:

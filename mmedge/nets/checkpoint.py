@@ -10,11 +10,10 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
-from mmedge.errors import MmedgeError
+from mmedge.documents import read_plain
+from mmedge.errors import MmedgeError, first_line
 from mmedge.family import Allow
-from mmedge.nets.weight_files import few, read_json, refuse_bad_numbers, weight_files
-
-__all__ = ["first_line", "load", "load_config", "read_json", "tokenizer"]
+from mmedge.nets.weight_files import few, refuse_bad_numbers, weight_files
 
 
 def load(architecture: str, folder: Path, allow: Allow, *, attention: str = "eager") -> Any:
@@ -58,7 +57,7 @@ def load(architecture: str, folder: Path, allow: Allow, *, attention: str = "eag
 
 def load_config(folder: Path, allow: Allow) -> Any:
     """config.json as transformers understands it, by its ``model_type``. Raises MmedgeError: it does not, or the folder wants to bring its own code."""
-    content = read_json(folder / "config.json")
+    content = read_plain(folder / "config.json")
     _refuse_code(folder, content, allow)
     kind = content.get("model_type")
     if kind is None and (first := _first_architecture(content)) is not None and hasattr(transformers, first):
@@ -95,14 +94,9 @@ def tokenizer(folder: Path) -> bytes | None:
         return None
 
 
-def first_line(error: Exception) -> str:
-    """What an error says first, or its kind."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
 def _read_config(kind: Any, folder: Path) -> Any:
     path = folder / "config.json"
-    said = read_json(path).get("model_type")
+    said = read_plain(path).get("model_type")
     if said is not None and said != kind.model_type and not _whole_and_part(said, kind):
         raise MmedgeError(
             f"{path} says model_type {said!r}, but its architecture is of {kind.model_type!r}", "get the config.json that was saved with the model"
@@ -137,7 +131,7 @@ def _account_for(folder: Path, architecture: str, found: dict[str, Any]) -> None
 
 def _own_class(architecture: str, folder: Path, allow: Allow) -> Any:
     """The class of the folder's own that has this name, where the user lets it run."""
-    content = read_json(folder / "config.json")
+    content = read_plain(folder / "config.json")
     _refuse_code(folder, content, allow)
     for reference in content.get("auto_map", {}).values():
         if isinstance(reference, str) and reference.endswith(f".{architecture}"):

@@ -79,6 +79,21 @@ class CrossKeys(nn.Module):
         return [split_heads(project(states), self.head_dim) for project in self.projections]
 
 
+def _predict(body: Any, head: Any, inputs: Mapping[str, Tensor], cache: Cache, mask: Tensor, positions: Tensor, **told: Any) -> Tensor:
+    """The logits of what follows, by a body of transformers that takes encoder states."""
+    states = body(
+        input_ids=inputs["input_ids"],
+        attention_mask=mask,
+        position_ids=positions,
+        encoder_hidden_states=present(inputs),
+        past_key_values=with_cross(inputs, cache),
+        use_cache=True,
+        **told,
+    ).last_hidden_state
+    logits: Tensor = head(last(states))
+    return logits
+
+
 class BertDecoder(nn.Module):
     """BLIP's text decoder, and BERT as a decoder: ``BlipTextLMHeadModel``, ``BertLMHeadModel``."""
 
@@ -92,17 +107,8 @@ class BertDecoder(nn.Module):
         return CrossKeys([(one.key, one.value) for one in attentions], attentions[0].attention_head_size)
 
     def forward(self, inputs: Mapping[str, Tensor], cache: Cache, mask: Tensor, positions: Tensor) -> Tensor:
-        states = self.bert(
-            inputs["input_ids"],
-            attention_mask=mask,
-            position_ids=positions,
-            encoder_hidden_states=present(inputs),
-            past_key_values=with_cross(inputs, cache),
-            use_cache=True,
-            **({"is_decoder": True} if self.is_blip else {"token_type_ids": torch.zeros_like(inputs["input_ids"])}),
-        ).last_hidden_state
-        logits: Tensor = self.cls(last(states))
-        return logits
+        told = {"is_decoder": True} if self.is_blip else {"token_type_ids": torch.zeros_like(inputs["input_ids"])}
+        return _predict(self.bert, self.cls, inputs, cache, mask, positions, **told)
 
 
 class Gpt2Decoder(nn.Module):
@@ -117,16 +123,7 @@ class Gpt2Decoder(nn.Module):
         return CrossKeys([(Columns(one.c_attn, 0), Columns(one.c_attn, 1)) for one in attentions], attentions[0].head_dim)
 
     def forward(self, inputs: Mapping[str, Tensor], cache: Cache, mask: Tensor, positions: Tensor) -> Tensor:
-        states = self.transformer(
-            input_ids=inputs["input_ids"],
-            attention_mask=mask,
-            position_ids=positions,
-            encoder_hidden_states=present(inputs),
-            past_key_values=with_cross(inputs, cache),
-            use_cache=True,
-        ).last_hidden_state
-        logits: Tensor = self.lm_head(last(states))
-        return logits
+        return _predict(self.transformer, self.lm_head, inputs, cache, mask, positions)
 
 
 class TrOcrDecoder(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmedge.errors import MmedgeError
+from mmedge.errors import MmedgeError, first_line
 
 SIDE = 224
 """Height and width of the input in pixels."""
@@ -97,7 +97,7 @@ def load_efficientnet_lite0(path: Path) -> EfficientNetLite0:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, OSError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
         raise MmedgeError(
-            f"{path} is no EfficientNet-Lite0 checkpoint: {(str(error).strip() or type(error).__name__).splitlines()[0]}",
+            f"{path} is no EfficientNet-Lite0 checkpoint: {first_line(error)}",
             "fetch it again, or name the right file",
         ) from error
     return model.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmedge.nets.checkpoint import read_json
+from mmedge.documents import read_plain
 
 
 def image_processor(folder: Path) -> dict[str, Any] | None:
@@ -23,8 +23,8 @@ def feature_extractor(folder: Path) -> dict[str, Any] | None:
 
 
 def _part(folder: Path, name: str) -> dict[str, Any] | None:
-    nested = read_json(folder / "processor_config.json", required=False).get(name)
+    nested = read_plain(folder / "processor_config.json", required=False).get(name)
     if isinstance(nested, dict):
         return nested
-    found: dict[str, Any] = read_json(folder / "preprocessor_config.json", required=False)
+    found: dict[str, Any] = read_plain(folder / "preprocessor_config.json", required=False)
     return found or None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -25,19 +24,6 @@ CONVERT = (
     'for name, value in torch.load(file, map_location="cpu", weights_only=True).items()}, sys.argv[2], {"format": "pt"})'
 )
 """A program of two arguments: pickled state dicts, and the file to write. ``weights_only`` executes nothing that is in them."""
-
-
-def read_json(path: Path, kind: type = dict, *, required: bool = True) -> Any:
-    """Raises MmedgeError: missing (unless not ``required``: then an empty ``kind``), not JSON, or not a ``kind``."""
-    if not required and not path.is_file():
-        return kind()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MmedgeError(f"{path} cannot be read as JSON: {error}", "get an undamaged checkpoint") from error
-    if not isinstance(content, kind):
-        raise MmedgeError(f"{path} holds something else than a {kind.__name__}", "get an undamaged checkpoint")
-    return content
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -82,7 +68,7 @@ def few(names: Iterable[str]) -> str:
 
 
 def _shards(folder: Path) -> list[Path]:
-    parts = read_json(folder / INDEX).get("weight_map")
+    parts = read_plain(folder / INDEX).get("weight_map")
     if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) and Path(name).name == name for name in parts.values()):
         raise MmedgeError(f"{folder / INDEX} does not say which file holds which weight", "get an undamaged checkpoint")
     wanted = sorted(set(parts.values()))

@@ -11,6 +11,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.chat import Config, Options
 from mmedge.families.chat.session import encode, is_dated
@@ -36,7 +37,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     Raises:
         MmedgeError: the checkpoint is damaged, or attends in a way that the graph cannot express.
     """
-    model = checkpoint.load(checkpoint.read_json(folder / "config.json")["architectures"][0], folder, allow)
+    model = checkpoint.load(read_plain(folder / "config.json")["architectures"][0], folder, allow)
     limit = _limit(folder, model.config)
     context = options.context or min(limit, CONTEXT)
     if context > limit:
@@ -76,9 +77,9 @@ def _limit(folder: Path, sizes: Any) -> int:
 
 def _stop(folder: Path, sizes: Any, tokenizer: Tokenizer | None) -> tuple[int, ...]:
     """What generation_config.json names, else config.json; and the tokenizer's own end, which in chats ends an answer."""
-    named = checkpoint.read_json(folder / "generation_config.json", required=False).get("eos_token_id", sizes.eos_token_id)
+    named = read_plain(folder / "generation_config.json", required=False).get("eos_token_id", sizes.eos_token_id)
     ids = set(named if isinstance(named, list) else [named])
-    end = checkpoint.read_json(folder / "tokenizer_config.json", required=False).get("eos_token")
+    end = read_plain(folder / "tokenizer_config.json", required=False).get("eos_token")
     end = end.get("content") if isinstance(end, dict) else end
     if tokenizer and isinstance(end, str):
         ids.add(tokenizer.token_to_id(end))

@@ -9,13 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-from mmedge.errors import MmedgeError
+from mmedge.errors import MmedgeError, first_line
 from mmedge.families.dual_encoder import Config
 from mmedge.families.dual_encoder.encoding import TextEncoder
 from mmedge.families.dual_encoder.session import CONSE_CLASSES
 from mmedge.family import Case, Media
 from mmedge.need import need
-from mmedge.nets.checkpoint import first_line
 from mmedge.processors.audio import sound_at
 from mmedge.processors.text import TextSettings
 from mmedge.tensors import Array

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
-from mmedge.errors import MmedgeError
+from mmedge.documents import read_plain
+from mmedge.errors import MmedgeError, first_line
 from mmedge.need import need
-from mmedge.nets.checkpoint import first_line, read_json, tokenizer
+from mmedge.nets.checkpoint import tokenizer
 from mmedge.nets.preprocessor import feature_extractor, image_processor
 from mmedge.processors.clap_mel import ClapSettings
 from mmedge.processors.patches import PatchSettings
@@ -26,7 +27,7 @@ def load_bert(folder: Path) -> Any:
     """``sentence_encoder.json`` (a BERT config) and ``sentence_encoder.safetensors``. Raises MmedgeError: damaged, or they do not fit each other."""
     transformers, safetensors = need("transformers", extra="build"), need("safetensors.torch", extra="build")
     path = folder / "sentence_encoder.safetensors"
-    config = transformers.BertConfig(**read_json(folder / "sentence_encoder.json"), attn_implementation="eager")
+    config = transformers.BertConfig(**read_plain(folder / "sentence_encoder.json"), attn_implementation="eager")
     bert = transformers.BertModel(config, add_pooling_layer=False)
     try:
         # The pooler belongs to BERT's training; positions are counted, not learned.
@@ -55,7 +56,7 @@ def read_words(folder: Path, kind: str, positions: int) -> tuple[bytes, TextSett
         longest = min(positions, found.model_max_length)
     except Exception:  # ValueError, OSError, ImportError, AttributeError and more: no class for it, or one that needs another package
         for name in ("tokenizer_config.json", "special_tokens_map.json"):
-            told = read_json(folder / name, required=False).get("pad_token")
+            told = read_plain(folder / name, required=False).get("pad_token")
             pad_token = (told.get("content") if isinstance(told, dict) else told) or pad_token
     settings = text_settings(content, pad_token or PADS[kind], longest, fixed=kind.startswith("siglip"))
     return content, settings.model_copy(update={"side": side})

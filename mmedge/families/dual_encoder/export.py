@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.dual_encoder import JOINED_FILES, RECOGNISES, Config, Options, takes
 from mmedge.families.dual_encoder.cases import joined_cases, tower_cases
@@ -17,7 +18,7 @@ from mmedge.families.dual_encoder.checkpoint import MODELS, load_bert, read_imag
 from mmedge.families.dual_encoder.encoding import TextEncoder, npy
 from mmedge.families.dual_encoder.nouns import CLASSES, class_names, phrases, things
 from mmedge.family import Allow, Exported, Media, TorchGraph
-from mmedge.nets.checkpoint import load, read_json
+from mmedge.nets.checkpoint import load
 from mmedge.nets.efficientnet_lite import SIDE, load_efficientnet_lite0
 from mmedge.nets.embedders import AudioTower, ImageTower, PatchTower, SentenceEncoder, TextTower
 from mmedge.processors.audio import sound_at
@@ -55,7 +56,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
 
 
 def _joined(folder: Path, media: Media) -> Exported:
-    labels = read_json(folder / "labels.json", list)
+    labels = read_plain(folder / "labels.json", list)
     if len(labels) != CLASSES or not all(isinstance(label, str) for label in labels):
         raise MmedgeError(f"{folder / 'labels.json'} holds {len(labels)} names instead of {CLASSES}", "give the names of ImageNet-1k's classes, in their order")
     image, text = load_efficientnet_lite0(folder / "efficientnet_lite0.pth"), SentenceEncoder(load_bert(folder))
@@ -88,7 +89,7 @@ def _joined(folder: Path, media: Media) -> Exported:
 
 
 def _towers(folder: Path, media: Media, allow: Allow) -> Exported:
-    kind = read_json(folder / "config.json").get("model_type")
+    kind = read_plain(folder / "config.json").get("model_type")
     if kind not in MODELS:
         raise MmedgeError(f"{folder} is a {kind} model", f"this family takes {' and '.join(MODELS)}")
     model = load(MODELS[kind], folder, allow)

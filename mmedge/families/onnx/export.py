@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from mmedge.documents import read_plain
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.families.onnx import Config, Options, layout, surgery
 from mmedge.families.onnx.proof import TOKENS, Evaluated, Whole, drift_of
 from mmedge.families.onnx.session import Session
-from mmedge.families.onnx.settings import read_json, settings
+from mmedge.families.onnx.settings import settings
 from mmedge.family import Allow, Case, Exported, Media, OnnxGraph
 from mmedge.generate.decode import Sampling
 from mmedge.generate.text import write
@@ -37,7 +38,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
         surgery.rename(model, _known(options, model, folder))
         found, where, config_json = layout.Parts("plain", {name: model}), folder.parent, {}
     else:
-        config_json = read_json(folder / "config.json")
+        config_json = read_plain(folder / "config.json", required=False)
         found, where = layout.parts(folder, config_json), folder
     for model in found.models.values():
         surgery.rename(model, surgery.cache_names(model) if found.kind in ("speech", "captioner", "chat") else {})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmedge.errors import MmedgeError
+from mmedge.errors import MmedgeError, first_line
 from mmedge.need import need
 from mmedge.runner import Carried, Copied
 from mmedge.tensors import Array, Feeds, TensorSpec
@@ -113,5 +113,5 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _said(error: Exception) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = first_line(error)
     return text.rpartition(" : ")[2] or text

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.onnx import Config, Options, surgery
 from mmedge.families.onnx.layout import Parts
@@ -28,7 +28,7 @@ def settings(folder: Path, parts: Parts, config: dict[str, Any], options: Option
     made: dict[str, Any] = {"kind": parts.kind, "graphs": tuple(parts.models), "takes": parts.takes, "tokenizer": tokenizer is not None}
     if parts.kind == "plain":
         return Config(**made), None
-    processor, generation = (read_json(folder / name) for name in ("preprocessor_config.json", "generation_config.json"))
+    processor, generation = (read_plain(folder / name, required=False) for name in ("preprocessor_config.json", "generation_config.json"))
     words = _tokenizer(folder, tokenizer)
     images = parts.kind in ("captioner", "dual") or parts.takes == "image"
     if images and processor:
@@ -50,19 +50,6 @@ def settings(folder: Path, parts: Parts, config: dict[str, Any], options: Option
     return Config(**made), template.text if template else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MmedgeError(f"{path} cannot be read as JSON: {error}", "get an undamaged copy") from error
-    if not isinstance(content, dict):
-        raise MmedgeError(f"{path} holds something else than a dict", "get an undamaged copy")
-    return content
-
-
 def _tokenizer(folder: Path, content: bytes | None) -> Tokenizer | None:
     try:
         return Tokenizer.from_buffer(content) if content else None
@@ -71,7 +58,8 @@ def _tokenizer(folder: Path, content: bytes | None) -> Tokenizer | None:
 
 
 def _text(folder: Path, config: dict[str, Any], words: Tokenizer) -> TextSettings:
-    named = read_json(folder / "tokenizer_config.json").get("pad_token") or read_json(folder / "special_tokens_map.json").get("pad_token")
+    files = (read_plain(folder / name, required=False) for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    named = next((token for file in files if (token := file.get("pad_token"))), None)
     token = named.get("content") if isinstance(named, dict) else named
     sizes = config.get("text_config") or config
     length = next((sizes[name] for name in LIMITS if isinstance(sizes.get(name), int)), LONGEST)

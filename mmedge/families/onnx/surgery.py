@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmedge.errors import MmedgeError
+from mmedge.errors import MmedgeError, first_line
 from mmedge.need import need
 
 PAST = re.compile(r"past_key_values\.(\d+)\.(?:(decoder|encoder)\.)?(key|value)")
@@ -21,8 +21,7 @@ def read(path: Path) -> Any:
         onnx.checker.check_model(str(path))
         model = ir.load(str(path))
     except Exception as error:  # protobuf's DecodeError, onnx's ValidationError and onnx_ir's own share no base but Exception
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise MmedgeError(f"{path} is not a valid ONNX file: {said}", "get an undamaged copy, with the files of its weights beside it") from error
+        raise MmedgeError(f"{path} is not a valid ONNX file: {first_line(error)}", "get an undamaged copy, with the files of its weights beside it") from error
     for value in (*feeds(model), *model.graph.outputs):
         if value.shape is None or not isinstance(value.type, ir.TensorType):
             raise MmedgeError(f"{path}: {value.name} is no tensor with a shape", "export the model with declared shapes; sequences and maps are not taken")

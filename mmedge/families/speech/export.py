@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import ARCHITECTURES, Options, takes
 from mmedge.families.speech.ctc.export import export_ctc
 from mmedge.families.speech.moonshine.export import export_moonshine
 from mmedge.families.speech.whisper.export import export_whisper
 from mmedge.family import Allow, Exported, Media
-from mmedge.nets.checkpoint import read_json
 
 MAKERS = {
     "WhisperForConditionalGeneration": (export_whisper, {"language", "windows_s"}),
@@ -36,7 +36,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
 
 
 def _architecture(folder: Path) -> str:
-    named = read_json(folder / "config.json").get("architectures")
+    named = read_plain(folder / "config.json").get("architectures")
     found = [name for name in (named if isinstance(named, list) else []) if name in ARCHITECTURES]
     if not found:
         raise MmedgeError(f"{folder / 'config.json'} names none of this family's architectures", f"it takes: {', '.join(ARCHITECTURES)}")

@@ -7,11 +7,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.speech.raw import RawSound
 from mmedge.family import Case, Media
 from mmedge.need import need
-from mmedge.nets.checkpoint import read_json, tokenizer
+from mmedge.nets.checkpoint import tokenizer
 from mmedge.processors.audio import Samples, sound_at
 from mmedge.processors.waveform import WaveformSettings
 
@@ -32,10 +33,10 @@ def read_words(folder: Path) -> tuple[bytes, Any] | tuple[None, None]:
 def read_sound(folder: Path, least: int, *, normalise: bool) -> RawSound:
     """What the checkpoint's preprocessor says, or a guess where it has none. Raises MmedgeError: it is damaged, or of another kind."""
     path = folder / "processor_config.json"
-    content = read_json(path, required=False).get("feature_extractor")
+    content = read_plain(path, required=False).get("feature_extractor")
     if content is None:
         path = folder / "preprocessor_config.json"
-        content = read_json(path, required=False)
+        content = read_plain(path, required=False)
     if not content:
         return RawSound(settings=WaveformSettings(normalise=normalise), told=False, least=least)
     if not isinstance(content, dict) or content.get("feature_extractor_type", EXTRACTOR) != EXTRACTOR or content.get("feature_size", 1) != 1:

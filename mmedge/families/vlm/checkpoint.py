@@ -7,10 +7,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.vlm import Config, Kind, Options
 from mmedge.generate.template import ChatTemplate
-from mmedge.nets.checkpoint import read_json
 from mmedge.processors.pixels import ImageSettings
 from mmedge.processors.qwen_pixels import QwenSettings
 from mmedge.processors.tiles import TileSettings
@@ -27,8 +27,8 @@ def read_config(folder: Path, options: Options, model: Any, kind: Kind, tokenize
     Raises:
         MmedgeError: files that are damaged, or do not belong to this model.
     """
-    said = read_json(folder / "tokenizer_config.json", required=False)
-    processor = read_json(folder / "processor_config.json", required=False)
+    said = read_plain(folder / "tokenizer_config.json", required=False)
+    processor = read_plain(folder / "processor_config.json", required=False)
     image_token = _named(said, "image_token") or processor.get("image_token") or IMAGE_TOKENS[kind]
     image_token_id = int(model.config.image_token_id)
     if tokenizer is not None and (found := Tokenizer.from_str(tokenizer.decode()).token_to_id(image_token)) != image_token_id:
@@ -70,7 +70,7 @@ def _image_processor(folder: Path, processor: dict[str, Any]) -> dict[str, Any] 
     """Newer versions of transformers write it into the file of the whole processor."""
     inner = processor.get("image_processor")
     if (folder / "preprocessor_config.json").is_file():
-        content: dict[str, Any] = read_json(folder / "preprocessor_config.json")
+        content: dict[str, Any] = read_plain(folder / "preprocessor_config.json")
         return content
     return inner if isinstance(inner, dict) else None
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mmedge.documents import read_plain
 from mmedge.families.vlm import Config
 from mmedge.families.vlm.prompt import Messages, Prompter
 from mmedge.family import Case, Media
 from mmedge.generate.decode import until_loop
 from mmedge.generate.template import read_template
 from mmedge.need import need
-from mmedge.nets.checkpoint import read_json
 from mmedge.processors.image import load_image
 
 TOKENS = 20
@@ -27,8 +27,8 @@ class Reference:
         transformers = need("transformers", extra="build")
         self._config, self._model, self._takes_parts = config, model, takes_parts
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        said = read_json(folder / "processor_config.json", required=False)
-        raw = read_json(folder / "preprocessor_config.json", required=False) or said.get("image_processor") or {}
+        said = read_plain(folder / "processor_config.json", required=False)
+        raw = read_plain(folder / "preprocessor_config.json", required=False) or said.get("image_processor") or {}
         settings = {key: value for key, value in raw.items() if not key.endswith(("_type", "_class"))}
         found = read_template(folder)
         template = found.text if found else None

@@ -64,7 +64,7 @@ def truncate(name):
     ("damage", "says"),
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json cannot be read"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "something else than a dict"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "holds no JSON object"),
         (truncate("config.json"), "config.json cannot be read"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights in safetensors"),
         (truncate("model.safetensors"), "model.safetensors"),

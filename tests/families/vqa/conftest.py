@@ -1,26 +1,22 @@
 from __future__ import annotations
 
-import pytest
 import torch
 import transformers
+from theirs import Theirs, _no_guards, image, loaded_once
+
+__all__ = ["_no_guards", "theirs"]
 
 
-class Theirs:
-    """A checkpoint as transformers itself uses it."""
-
+class Answerer(Theirs):
     def __init__(self, folder):
-        torch.set_num_threads(1)
-        config = transformers.AutoConfig.from_pretrained(folder)
-        self.model = getattr(transformers, config.architectures[0]).from_pretrained(folder, attn_implementation="eager").eval()
+        super().__init__(folder)
         self.processor = transformers.AutoProcessor.from_pretrained(folder)
 
     def inputs(self, picture, question):
-        image = transformers.image_utils.load_image(picture if hasattr(picture, "mode") else str(picture))
-        return self.processor(images=image, text=question, return_tensors="pt")
+        return self.processor(images=image(picture), text=question, return_tensors="pt")
 
     def tokens(self, picture, question):
-        """Greedy, with the start, up to 20 more."""
-        return self.model.generate(**self.inputs(picture, question), num_beams=1, do_sample=False, max_new_tokens=20)[0].tolist()
+        return self.tokens_of(self.inputs(picture, question))
 
     def logits(self, picture, question):
         with torch.no_grad():
@@ -32,19 +28,4 @@ class Theirs:
         return self.processor.decode(self.tokens(picture, question), skip_special_tokens=True)
 
 
-@pytest.fixture(scope="session")
-def theirs():
-    made = {}
-
-    def load(folder):
-        if folder not in made:
-            made[folder] = Theirs(folder)
-        return made[folder]
-
-    return load
-
-
-@pytest.fixture(autouse=True)
-def _no_guards(monkeypatch):
-    """A random model stammers; what is compared here is the arithmetic."""
-    monkeypatch.setattr("mmedge.generate.decode.loops", lambda tokens: False)
+theirs = loaded_once(Answerer)

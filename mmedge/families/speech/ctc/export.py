@@ -9,13 +9,14 @@ from typing import Any
 import torch
 import transformers
 
-from mmedge.errors import MmedgeError
+from mmedge.documents import read_plain
+from mmedge.errors import MmedgeError, first_line
 from mmedge.families.speech import Config, CtcConfig, Options
 from mmedge.families.speech.ctc.session import LONGEST_S
 from mmedge.families.speech.parts import examples, feature_cases, read_sound, sounds, their_values
 from mmedge.family import Allow, Case, Exported, Media, TorchGraph
 from mmedge.generate.ctc import CtcSettings
-from mmedge.nets.checkpoint import first_line, load, read_json
+from mmedge.nets.checkpoint import load
 from mmedge.nets.wav2vec2 import Encoder, least_samples
 
 TOKENS = 20
@@ -43,7 +44,7 @@ def export_ctc(architecture: str, folder: Path, options: Options, media: Media, 
 
 def read_labels(folder: Path) -> Any:
     """transformers' Wav2Vec2CTCTokenizer, or None where the checkpoint brings none. Raises MmedgeError: it is damaged."""
-    kind = read_json(folder / "tokenizer_config.json", required=False).get("tokenizer_class", TOKENIZER)
+    kind = read_plain(folder / "tokenizer_config.json", required=False).get("tokenizer_class", TOKENIZER)
     if not (folder / "vocab.json").is_file() or kind != TOKENIZER:
         return None
     try:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import Options, WhisperConfig, takes
 from mmedge.families.speech.parts import read_words
 from mmedge.families.speech.whisper.ctranslate2 import whisper_weights
 from mmedge.family import Allow
 from mmedge.need import need
-from mmedge.nets.checkpoint import load, read_json
+from mmedge.nets.checkpoint import load
 from mmedge.processors.log_mel import HOP, N_FFT, RATE_HZ
 
 ENGLISH_ONLY_TOKENS = 51_864
@@ -47,14 +48,14 @@ def read_checkpoint(folder: Path, options: Options, allow: Allow = Allow()) -> C
     Raises:
         MmedgeError: a file is missing or damaged, the model is none that this family exports, or it does not know the language.
     """
-    settings = read_json(folder / "config.json")
+    settings = read_plain(folder / "config.json")
     if takes(folder):
         model = _from_ctranslate2(folder)
         lists = _tokens(settings, "suppress_ids", folder), _tokens(settings, "suppress_ids_begin", folder)
         multilingual = model.config.vocab_size > ENGLISH_ONLY_TOKENS
     else:
         model = load("WhisperForConditionalGeneration", folder, allow)
-        generation = read_json(folder / "generation_config.json", required=False)
+        generation = read_plain(folder / "generation_config.json", required=False)
         told = {**settings, **{key: value for key, value in generation.items() if value}}
         lists = _tokens(told, "suppress_tokens", folder), _tokens(told, "begin_suppress_tokens", folder)
         multilingual = generation.get("is_multilingual", model.config.vocab_size > ENGLISH_ONLY_TOKENS)
@@ -123,8 +124,8 @@ def _first(tokens: Any) -> Any:
 
 def _check_features(folder: Path) -> None:
     """Whisper's features are the architecture's own, so a checkpoint need not tell of them; it must not tell of others."""
-    nested = read_json(folder / "processor_config.json", required=False).get("feature_extractor")
-    told = nested if isinstance(nested, dict) else read_json(folder / "preprocessor_config.json", required=False)
+    nested = read_plain(folder / "processor_config.json", required=False).get("feature_extractor")
+    told = nested if isinstance(nested, dict) else read_plain(folder / "preprocessor_config.json", required=False)
     for key, own in (("sampling_rate", RATE_HZ), ("n_fft", N_FFT), ("hop_length", HOP)):
         if told.get(key, own) != own:
             raise MmedgeError(f"{folder} wants features of its own: {key} {told[key]} instead of {own}", "name a checkpoint with Whisper's own features")
