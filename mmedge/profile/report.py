@@ -218,6 +218,8 @@ class Startup(Document):
     """What the first answer was: a verb's or the turn's name."""
     device_memory: str = ""
     """Why there is no figure for the accelerator's memory."""
+    note: str = ""
+    """What was not controlled."""
 
 
 class Reading(Document):

@@ -209,11 +209,9 @@ def test_a_tegrastats_that_ends_is_not_a_number(tmp_path):
     assert math.isnan(meter.read_j())
 
 
-@pytest.mark.parametrize(
-    ("script", "reason"), [("echo RAM 1/2MB; exec sleep 60", "tegrastats shows no power rail"), ("exit 1", "tegrastats shows no power rail")]
-)
-def test_a_tegrastats_without_power_is_no_meter(tmp_path, script, reason):
-    assert reason in find(program(tmp_path, script))
+@pytest.mark.parametrize("script", ["echo RAM 1/2MB; exec sleep 60", "exit 1"])
+def test_a_tegrastats_without_power_is_no_meter(tmp_path, script):
+    assert "tegrastats shows no power rail" in find(program(tmp_path, script))
 
 
 def test_a_tegrastats_that_cannot_run_is_no_meter(tmp_path):

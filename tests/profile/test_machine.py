@@ -24,7 +24,9 @@ ORIN = {
     "proc/meminfo": "MemTotal:        7802836 kB\nMemFree:  100 kB\nSwapTotal:       3901416 kB\n",
     "proc/device-tree/model": "NVIDIA Jetson Orin Nano Developer Kit\0",
     "etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n",
-    "etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=15W >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n< PM_CONFIG DEFAULT=1 >\n",
+    "etc/nvpmodel.conf": (
+        "< POWER_MODEL ID=0 NAME=15W >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=1 NAME=25W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n< PM_CONFIG DEFAULT=1 >\n"
+    ),
     "var/lib/nvpmodel/status": "pmode:0002\n",
     "sys/class/devfreq/17000000.gpu/min_freq": "1020000000",
     "sys/class/devfreq/17000000.gpu/max_freq": "1020000000",
