@@ -17,10 +17,10 @@ from typing import Any
 import chat_model
 import environment
 import numpy as np
-import statistic
 
 from mmedge.generate.cache import PAST, PRESENT, Cache
 from mmedge.need import need
+from mmedge.profile.estimates import ratio_of_medians
 from mmedge.runner import Candidate, Copied, Engine, Graph, Runner, load_backend
 from mmedge.target import Target
 from mmedge.tensors import Array
@@ -116,7 +116,7 @@ def summary(ms: dict[tuple[str, int], list[float]], graph: Graph, rounds: int) -
     for backend, way in (("ort", "copied"), ("openvino", "copied"), ("openvino", "state")):
         for past in PASTS:
             ours, theirs = ms[f"{backend} carried", past], ms[f"{backend} {way}", past]
-            ratio, low, high = statistic.ratio_of_medians(ours, theirs)
+            ratio, low, high = ratio_of_medians(ours, theirs, paired=True)
             good &= way == "state" or low <= 1
             rows.append(
                 f"| {backend} | {past} ({past * row_bytes / 1e6:.1f} MB) | {np.median(ours):.1f} | {way}: {np.median(theirs):.1f} | "

@@ -19,7 +19,8 @@ from typing import Any
 import chat_model
 import environment
 import numpy as np
-import statistic
+
+from mmedge.profile.estimates import ratio_of_medians
 
 BAR = 1.05
 PAUSE_S = 0.3
@@ -137,7 +138,7 @@ def summary(found: list[Contender], options: argparse.Namespace) -> tuple[str, b
     ours = min((one for one in found if one.name.startswith("mmedge")), key=lambda one: float(np.median(one.rest_ms)))
     theirs = [one for one in found if not one.name.startswith("mmedge")]
     best = min(theirs, key=lambda one: float(np.median(one.rest_ms)))
-    ratio, low, high = statistic.ratio_of_medians(ours.rest_ms, best.rest_ms)
+    ratio, low, high = ratio_of_medians(ours.rest_ms, best.rest_ms, paired=True)
     reference = next(one for one in found if one.name == "transformers eager")
     steps = options.tokens - 1
     rows = [

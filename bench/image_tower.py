@@ -21,9 +21,9 @@ from typing import Any
 import environment
 import eyes_model
 import numpy as np
-import statistic
 
 from mmedge.bundle import Bundle
+from mmedge.profile.estimates import ratio_of_medians
 from mmedge.target import Target
 
 CONTENDERS = ("mmedge", "onnxruntime fp32", "OpenVINO default")
@@ -164,7 +164,7 @@ def report(target: Target, threads: int, spent: dict[str, list[float]], logits: 
         cosines[contender] = float((np.sum(ours * reference, 1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(reference, axis=1)).min())
         same = float((ours.argmax(1) == reference.argmax(1)).mean())
         lines.append(f"| {contender} | {np.median(spent[contender]):.2f} | {cosines[contender]:.6f} | {same:.3f} |")
-    ratio, low, high = statistic.ratio_of_medians(spent["mmedge"], spent[fastest])
+    ratio, low, high = ratio_of_medians(spent["mmedge"], spent[fastest], paired=True)
     kept = high <= RATIO_BAR and cosines["mmedge"] >= COSINE_BAR
     lines += ["", f"Ratio of medians to {fastest}, the faster of the two: {ratio:.3f} (95 %: {low:.3f} to {high:.3f}); {len(reference)} pictures compared."]
     lines.append(f"Bars: upper bound at most {RATIO_BAR}, cosine at least {COSINE_BAR}: {'kept' if kept else 'MISSED'}.")

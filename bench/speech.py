@@ -23,6 +23,7 @@ import speech_model
 import statistic
 
 from mmedge.processors.log_mel import RATE_HZ
+from mmedge.profile.estimates import ratio_of_medians
 from mmedge.target import Target
 
 FASTER_WHISPER = "faster-whisper==1.2.1"
@@ -110,8 +111,8 @@ def main() -> int:
 
 
 def summary(rows: list[Row], target: Target, versions: str) -> tuple[str, bool]:
-    ratio, low, high = statistic.ratio_of_medians([ours.ms for _, ours, _ in rows], [theirs.ms for _, _, theirs in rows])
-    cpu_ratio, cpu_low, cpu_high = statistic.ratio_of_medians([ours.cpu_ms for _, ours, _ in rows], [theirs.cpu_ms for _, _, theirs in rows])
+    ratio, low, high = ratio_of_medians([ours.ms for _, ours, _ in rows], [theirs.ms for _, _, theirs in rows], paired=True)
+    cpu_ratio, cpu_low, cpu_high = ratio_of_medians([ours.cpu_ms for _, ours, _ in rows], [theirs.cpu_ms for _, _, theirs in rows], paired=True)
     ours, theirs = ([statistic.word_errors(row[0].text, row[who].text) for row in rows] for who in (1, 2))
     our_rate, their_rate, (below, above) = statistic.word_error_rates(ours, theirs)
     medians, cpu_medians, p90 = ([float(pick([getattr(row[who], what) for row in rows])) for who in (1, 2)] for pick, what in MEASURES)

@@ -1,4 +1,4 @@
-"""Medians, ratios and word error rates with intervals."""
+"""Word error rates with intervals; ratios of medians are ``mmedge.profile.estimates``'s."""
 
 from __future__ import annotations
 
@@ -17,13 +17,6 @@ def interval(samples: NDArray[np.float64]) -> tuple[float, float]:
     """The middle 95 % of a bootstrap."""
     low, high = np.percentile(samples, [2.5, 97.5])
     return float(low), float(high)
-
-
-def ratio_of_medians(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """(ratio, low, high): pairs are drawn together, 10 000 times."""
-    a, b = np.asarray(ours), np.asarray(theirs)
-    draw = np.random.default_rng(0).integers(0, len(a), (RESAMPLES, len(a)))
-    return (float(np.median(a) / np.median(b)), *interval(np.median(a[draw], axis=1) / np.median(b[draw], axis=1)))
 
 
 def plain(text: str) -> str:
