@@ -1,0 +1,164 @@
+"""The fastest that kernels of one precision run here, measured once for each machine, runtime and way of opening graphs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from mmedge import cache
+from mmedge.documents import Document, dump_json, read_json, replace_file
+from mmedge.errors import MmedgeError
+from mmedge.profile import kernels
+from mmedge.profile.machine import machine
+from mmedge.runner import load_backend
+from mmedge.target import Precision, Target
+
+EFFORT_S, SECOND_EFFORT_S = 0.1, 0.5
+"""For each kernel; the second where a graph was faster than its roof."""
+EDITION = "1"
+"""Of the kernels: another one, and what was kept is measured again."""
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""Giga a second, of FLOPs or bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where kernels run: as a graph does."""
+
+    backend: str
+    precision: Precision
+    """As they are opened: int8 kernels are files of their own for a runtime that computes the rest in float."""
+    target: Target
+    size_bytes: int
+    """Of the graph: backends choose threads by it."""
+
+
+class Peaks(Document):
+    """What kernels reached."""
+
+    key: dict[str, str]
+    """All that it depends on."""
+    gflops_s: dict[str, Rate] = Field(min_length=1)
+    """Of each kernel that is bound by arithmetic."""
+    gb_s: dict[str, Annotated[dict[int, Rate], Field(min_length=1)]]
+    """Of each kernel that is bound by memory: working set in bytes -> its rate."""
+
+
+Measured = tuple[dict[str, float], dict[str, dict[int, float]]]
+"""GFLOP/s and GB/s as in ``Peaks``; empty where the backend takes no such kernel."""
+Measure = Callable[[Place, Precision, float], Measured]
+"""(where, precision of the kernels, seconds for each)."""
+
+
+def peaks(place: Place, precision: Precision, measure: Measure, *, again: bool = False) -> Peaks | None:
+    """What kernels of ``precision`` reach: as it was kept, else measured.
+
+    Args:
+        again: what was kept is too low: measure with more effort, and keep the best of both.
+
+    Returns:
+        None where the backend takes no kernel of that precision.
+    """
+    try:
+        key = identity(place, precision)
+    except MmedgeError:  # not even a small graph opens so
+        return None
+    path = cache.root() / "roof" / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
+    kept = _read(path, key)
+    if kept and not again:
+        return kept
+    gflops_s, gb_s = measure(place, precision, SECOND_EFFORT_S if again else EFFORT_S)
+    if not gflops_s:
+        return kept
+    found = Peaks(
+        key=key,
+        gflops_s=_best(gflops_s, kept.gflops_s if kept else {}),
+        gb_s={name: _best(rates, kept.gb_s.get(name, {}) if kept else {}) for name, rates in gb_s.items()},
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, dump_json(found).encode())
+    except (OSError, MmedgeError):  # a cache that cannot be written costs the next profile some seconds, and this one nothing
+        pass
+    return found
+
+
+def identity(place: Place, precision: Precision) -> dict[str, str]:
+    """What the speed of kernels depends on: the machine as it is set now, the runtime, and what that says of a graph opened here.
+
+    Raises:
+        MmedgeError: the backend does not open a graph in that precision.
+    """
+    backend, facts = load_backend(place.backend), machine()
+    runtime = backend.probe()
+    executed = kernels.opened(backend, place.precision, place.target, place.size_bytes, kernels.SMALLEST, lambda runner: runner.executed())
+    said = {
+        "edition": EDITION,
+        "kernels": precision,
+        "cpu": facts.cpu,
+        "board": facts.board,
+        "system": facts.system,
+        "l4t": facts.l4t,
+        "cores": facts.affinity or facts.cores,
+        "quota": facts.quota,
+        "flags": facts.flags,
+        "governor": facts.governor,
+        "power mode": facts.power_mode,
+        "clocks locked": facts.clocks_locked,
+        "backend": place.backend,
+        "version": runtime.version,
+        "features": runtime.features,
+        "options": json.dumps(place.target.options.get(place.backend, {}), sort_keys=True),
+        **{f"executed {name}": value for name, value in executed.items()},
+    }
+    return {name: str(value) for name, value in said.items()}
+
+
+def measure_kernels(place: Place, precision: Precision, effort_s: float) -> Measured:
+    """Run them all."""
+    where = load_backend(place.backend), place.precision, place.target, place.size_bytes, effort_s
+    gflops_s = {kernel.name: kernel.flops / took_s / 1e9 for kernel, took_s in kernels.timed(kernels.compute(precision), *where)}
+    gb_s: dict[str, dict[int, float]] = defaultdict(dict)
+    for kernel, took_s in kernels.timed(kernels.streams(precision), *where) if gflops_s else ():
+        gb_s[kernel.name][kernel.bytes] = kernel.bytes / took_s / 1e9
+    return gflops_s, dict(gb_s)
+
+
+def bandwidth(streams: Mapping[str, Mapping[int, float]], size_bytes: int) -> float:
+    """GB/s of the fastest kernel over a working set, between two that were measured by the logarithm of the size.
+
+    A larger set cannot be faster than a smaller one: where it was, starting the kernel took most of the time of the smaller. Kernels that were not measured
+    up to this size say nothing about it, unless none was.
+    """
+    reach = min(size_bytes, max(max(rates) for rates in streams.values()))
+    found = []
+    for rates in streams.values():
+        if max(rates) >= reach:
+            sizes = sorted(rates)
+            best = np.maximum.accumulate([rates[size] for size in reversed(sizes)])[::-1]
+            found.append(float(np.interp(np.log(max(size_bytes, 1)), np.log(sizes), best)))
+    return max(found)
+
+
+def _best(new: Mapping, old: Mapping) -> dict:  # type: ignore[type-arg]
+    return {name: round(max(new.get(name, 0.0), old.get(name, 0.0)), 4) for name in {**old, **new}}
+
+
+def _read(path: Path, key: dict[str, str]) -> Peaks | None:
+    """What was kept; None where there is nothing, or something damaged or foreign."""
+    if not path.is_file():
+        return None
+    try:
+        kept = read_json(path, Peaks, fix="")
+    except MmedgeError:
+        return None
+    return kept if kept.key == key else None
