@@ -163,8 +163,9 @@ def profile(
     )
     if html:
         from mmedge.profile.page import write_page
+        from mmedge.profile.rows import reports_of
 
-        write_page(getattr(made, "reports", (made,)), html)
+        write_page(reports_of(made), html)
     _show(made, as_json, table(made))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from mmedge.profile.machine import Machine
 from mmedge.profile.report import Identity, Report
 
-MOMENTARY = {"load"}
-"""Facts of a machine that say nothing about which one it is, or how it is set up."""
+MOMENTARY = {"load", "memory_mb", "system"}
+"""Facts of a machine that say nothing about how it is set up, or say what others say."""
 MEMORY_TOLERANCE = 0.05
 """A new kernel keeps a little more or less memory for itself."""
-FEW = 3
+FEW = 4
+LONG = 60
 
 
 def changes(before: Report, after: Report, name: str = "") -> tuple[str, ...]:
@@ -23,7 +24,7 @@ def changes(before: Report, after: Report, name: str = "") -> tuple[str, ...]:
     role = name.partition(".")[0] + "/"
     graphs = [key for key in common if key == name] or [key for key in common if key.startswith(role)] or common
     found = list(dict.fromkeys(change for graph in graphs for change in _identity(theirs[graph], ours[graph])))
-    if len(found) > FEW and len(graphs) > 1:  # of a whole turn, say
+    if len(found) > FEW:  # of a whole turn, say
         found = [*found[:FEW], f"{len(found) - FEW} more"]
     return tuple(["another machine"] * (not same_machine(before.machine, after.machine)) + found)
 
@@ -37,19 +38,15 @@ def same_machine(one: Machine, other: Machine) -> bool:
 def setup_changes(before: Report, after: Report) -> list[str]:
     """What is different about the same kind of machine: kernel, governor, versions of packages, as far as the reports tell."""
     theirs, ours = (_flat(report.machine) for report in (before, after))
-    found = [f"{key} {ours[key]} instead of {theirs[key]}" for key in ours if key in theirs and ours[key] != theirs[key]]
-    for setting in ("governor", "power_mode"):
-        was, now = (getattr(report.conditions, setting, None) for report in (before, after))
-        if was != now and None not in (was, now):
-            found.append(f"{setting.replace('_', ' ')} {now} instead of {was}")
-    return list(dict.fromkeys(found))
+    different = [key for key in ours if key in theirs and ours[key] != theirs[key]]
+    return [_instead(key, theirs[key], ours[key]) for key in different]
 
 
-def _flat(machine: Machine) -> dict[str, object]:
-    facts: dict[str, object] = {}
-    for key, value in machine.model_dump(exclude=MOMENTARY | {"memory_mb"}, exclude_none=True).items():
-        facts |= value if isinstance(value, dict) else {key: value}
-    return {key.replace("_", " "): value for key, value in facts.items()}
+def _flat(machine: Machine) -> dict[str, str]:
+    """What the system told, packages by their names."""
+    facts = machine.model_dump(exclude=MOMENTARY)
+    packages = facts.pop("packages")
+    return {key.replace("_", " "): str(value) for key, value in {**facts, **packages}.items() if value not in (None, ())}
 
 
 def _identities(report: Report) -> dict[str, Identity]:
@@ -57,12 +54,12 @@ def _identities(report: Report) -> dict[str, Identity]:
 
 
 def _identity(before: Identity, after: Identity) -> list[str]:
-    pairs = {
-        "": (f"{before.backend} {before.version}", f"{after.backend} {after.version}"),
-        "precision": (before.executed.get("precision", before.precision), after.executed.get("precision", after.precision)),
-        **{key: (before.executed[key], value) for key, value in after.executed.items() if key in before.executed},
-    }
-    found = [f"{key} {now} instead of {was}".lstrip() for key, (was, now) in pairs.items() if was != now]
+    words = {"precision"} | (
+        set(before.executed) & set(after.executed) if before.backend == after.backend else set()
+    )  # another runtime's words mean other things
+    pairs = {key: (before.executed.get(key, before.precision), after.executed.get(key, after.precision)) for key in sorted(words, key="precision".__ne__)}
+    pairs = {"": (f"{before.backend} {before.version}", f"{after.backend} {after.version}"), **pairs}
+    found = [_instead(key, *pair) for key, pair in pairs.items() if pair[0] != pair[1]]
     if before.graph != after.graph:
         found.append(f"graph {after.graph[:8]} instead of {before.graph[:8]}")
     if before.weights != after.weights:
@@ -70,3 +67,7 @@ def _identity(before: Identity, after: Identity) -> list[str]:
     if before.shapes != after.shapes:
         found.append("other input shapes")
     return found
+
+
+def _instead(key: str, was: str, now: str) -> str:
+    return f"other {key}" if len(was + now) > LONG else f"{key} {now} instead of {was}".lstrip()

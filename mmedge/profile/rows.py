@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mmedge.profile.report import Level, Report, Row, Word
+from mmedge.profile.report import Level, Profiles, Report, Row, Word
 
 Key = tuple[Level, str, str, int]
+
+
+def reports_of(made: Report | Profiles) -> tuple[Report, ...]:
+    """One, or one a target."""
+    return made.reports if isinstance(made, Profiles) else (made,)
 
 
 def keyed(report: Report) -> dict[Key, Row]:

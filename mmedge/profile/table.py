@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mmedge.profile.machine import describe
 from mmedge.profile.report import Profiles, Report, Row, Rules, Startup
-from mmedge.profile.rows import keyed, title, word_of
+from mmedge.profile.rows import keyed, reports_of, title, word_of
 
 WIDTH = 120
 NAMES, WHERE = 40, 20
@@ -30,7 +30,7 @@ MEMORY = {"peak_rss_mb": "peak RSS", "steady_rss_mb": "steady RSS", "steady_pss_
 
 def table(made: Report | Profiles) -> str:
     """One row a measure, columns for each target; then breakdowns, operators, start-up, memory, energy, the machine, and what was not run."""
-    reports = made.reports if isinstance(made, Profiles) else (made,)
+    reports = reports_of(made)
     lines = [_headline(report) for report in reports]
     for grid in side_by_side(reports, _grid):
         lines += ["", *grid]
