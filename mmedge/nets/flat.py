@@ -47,14 +47,22 @@ class Flat(nn.Module):
 
 
 class Positional(nn.Module):
-    """The same with tensors by position: how a graph is held against its module."""
+    """The same with tensors by position: how a graph is held against its module.
 
-    def __init__(self, flat: Flat, names: tuple[str, ...]) -> None:
+    Args:
+        flat: the module with an example; ``others``: the same module with further ones.
+        names: of the tensors that are given. The module still gets the rest, from the example whose sizes are those of what is given.
+    """
+
+    def __init__(self, flat: Flat, names: tuple[str, ...], others: tuple[Flat, ...] = ()) -> None:
         super().__init__()
         self.flat, self._names = flat, names
+        self._examples = [one.tensors() for one in (flat, *others)]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(value.contiguous() for value in self.flat(**dict(zip(self._names, tensors))).values())
+        given = dict(zip(self._names, tensors))
+        fitting = (example for example in self._examples if all(example[key].shape == value.shape for key, value in given.items()))
+        return tuple(value.contiguous() for value in self.flat(**{**next(fitting, {}), **given}).values())
 
 
 def name(path: str, side: str) -> str:

@@ -19,10 +19,11 @@ from transformers.exporters.configs import OnnxConfig
 from transformers.exporters.exporter_onnx import OnnxExporter
 from transformers.exporters.utils import decompose_for_generation, prepare_for_export
 
-from mmedge.errors import GateFailed, MmedgeError
+from mmedge.errors import GateFailed, MmedgeError, first_line
 from mmedge.families.auto import Config, Options
 from mmedge.family import Allow, Exported, Media, TorchGraph
-from mmedge.nets.checkpoint import first_line, load, load_config
+from mmedge.need import need
+from mmedge.nets.checkpoint import load, load_config
 from mmedge.nets.examples import by_rule, from_media
 from mmedge.nets.flat import Flat, Positional, shapes
 
@@ -90,9 +91,11 @@ def _graph(architecture: str, name: str, model: Any, module: Any, inputs: dict[s
         made, outputs = _traced(architecture, name, one, OnnxConfig(opset_version=OPSET))
         flat, tensors, other = one, other, {}
     _connected(architecture, name, made, outputs)
+    read = _drop_unread(made)
     _name_sizes(made)
     program = torch.onnx.ONNXProgram(made, None)
-    return TorchGraph(Positional(flat, tuple(tensors)), tensors, outputs, other=other or None, program=program)
+    module = Positional(flat, read, (one,))
+    return TorchGraph(module, {key: tensors[key] for key in read}, outputs, other={key: other[key] for key in read} if other else None, program=program)
 
 
 def _traced(architecture: str, name: str, flat: Flat, settings: OnnxConfig) -> tuple[Any, tuple[str, ...]]:
@@ -118,6 +121,14 @@ def _connected(architecture: str, name: str, made: Any, outputs: tuple[str, ...]
             fed.update(node.outputs)
     if loose := [str(value.name) for value in made.graph.outputs if value not in fed]:
         raise GateFailed(f"the output {loose[0]} of {name} of {architecture} depends on no input", "report it with the model: a part of it got lost")
+
+
+def _drop_unread(made: Any) -> tuple[str, ...]:
+    """The names of the inputs that are left: a step is given the encoder's states though its cache holds all that it reads of them."""
+    need("onnx_ir", extra="build").passes.common.RemoveUnusedNodesPass()(made)
+    for value in [value for value in made.graph.inputs if not value.uses()]:
+        made.graph.inputs.remove(value)
+    return tuple(value.name for value in made.graph.inputs)
 
 
 def _name_sizes(made: Any) -> None:

@@ -79,6 +79,9 @@ def test_one_that_generates_writes_what_transformers_writes(tmp_path):
     caches = [f"{kind}_{part}_{index}" for kind in ("present", "cross") for index in range(2) for part in ("key", "value")]
     assert [spec.name for spec in model.graphs["prefill"].outputs] == ["logits", *caches]
     assert [spec.name for spec in model.graphs["decode"].outputs] == ["logits", *caches[:4]]
+    pasts = [name.replace("present", "past") for name in caches]
+    # The encoder's states, which transformers hands to a step too, are not among them: the cache holds all that is read of them.
+    assert {spec.name for spec in model.graphs["decode"].inputs} == {"decoder_input_ids", "attention_mask", *pasts}
     assert list(model.graphs) == ["encoder", "prefill", "decode"] and model.config["examples"] == "rule"
     assert all(graph_drift(bundle, "auto", name, backend) <= 1 for name in model.graphs for backend in ("ort", "openvino", "ref"))
     whole = checkpoint.load("T5ForConditionalGeneration", tmp_path / "folder", Allow())
@@ -96,8 +99,7 @@ def test_one_that_generates_writes_what_transformers_writes(tmp_path):
 def write(session, ids):
     mask = np.ones_like(ids)
     states = session.run("encoder", input_ids=ids, attention_mask=mask)["last_hidden_state"]
-    common = {"attention_mask": mask, "encoder_outputs_last_hidden_state": states}
-    found = session.run("prefill", decoder_input_ids=np.zeros((1, 1), np.int64), **common)
+    found = session.run("prefill", decoder_input_ids=np.zeros((1, 1), np.int64), attention_mask=mask, encoder_outputs_last_hidden_state=states)
     logits, held = found.pop("logits"), found
     tokens: list[int] = []
     while True:
@@ -106,9 +108,8 @@ def write(session, ids):
         tokens.append(int(scores.argmax()))
         if len(tokens) == 20:
             return tokens
-        found = session.run(
-            "decode", decoder_input_ids=np.array([tokens[-1:]]), **common, **{key.replace("present", "past"): value for key, value in held.items()}
-        )
+        past = {key.replace("present", "past"): value for key, value in held.items()}
+        found = session.run("decode", decoder_input_ids=np.array([tokens[-1:]]), attention_mask=mask, **past)
         logits = found.pop("logits")
         held = {**held, **found}
 
