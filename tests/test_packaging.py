@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_boards_have_a_wheel_of_everything_on_the_device(wheel: Path, tmp_path: Path, python: str, extras: tuple[str, ...]) -> None:
     found = _resolve(_requires(wheel), python, extras, tmp_path)
     print(f"\naarch64, Python {python}, {extras or 'plain'}: " + ", ".join(f"{name} {version}" for name, version in sorted(found.items())))
-    assert {"numpy", "onnxruntime", "pydantic-core", "tokenizers", "pillow", "typer", "jinja2"} <= set(found)
+    assert {"numpy", "onnxruntime", "psutil", "pydantic-core", "tokenizers", "pillow", "typer", "jinja2"} <= set(found)
     assert ("tomli" in found) == (python == "3.10")
     assert not HEAVY & set(found)
 
