@@ -10,7 +10,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-COMPARISONS = ["command_line", "image_tower", "loop_overhead", "speech_window", "speech", "questions", "coverage", "export_cost", "chat_speed", "cache_copy"]
+COMPARISONS = [
+    "command_line",
+    "image_tower",
+    "loop_overhead",
+    "speech_window",
+    "speech",
+    "questions",
+    "coverage",
+    "export_cost",
+    "chat_speed",
+    "cache_copy",
+    "profile_truth",
+]
 HEAD = """# Measured
 
 Every table below was written by `make bench` (`python bench/run.py NAME` for one of them) and names the machine it ran on. Two things that

@@ -1,0 +1,217 @@
+"""Whether a profile tells the truth, in real time: on stages whose nature is known, beside a CPU burner, and from five fresh processes.
+
+``python bench/profile_truth.py [--bundle B] [--target T] [--seconds S] [--quick]``. Writes ``bench/results/profile_truth.md`` (not with ``--quick``, which
+only shows that it runs). Exit status 3 when a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import environment
+import eyes_model
+
+from mmedge.profile.estimates import ratio_of_medians, summarise
+from mmedge.profile.machine import machine
+from mmedge.profile.protocol import REAL, Measured, interleave, measure
+from mmedge.profile.readings import watch
+from mmedge.profile.report import Report, Row, Rules, Verdict
+from mmedge.profile.verdict import judge
+from mmedge.target import Target
+
+STALL_BAR_MS, COST_BAR, P50_BAR, P90_BAR, PROCESSES = 250.0, 1.01, 0.05, 0.10, 5
+STAGE_MS, CALLS = 10.0, 30
+Line = tuple[str, str, bool]
+"""What was looked at, what was found, and whether that is right."""
+
+
+class Stalling:
+    """20 ms of waiting, and 300 ms more in the first call after every ``every_s`` seconds."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s, self._next_s = every_s, REAL.now_s() + every_s
+
+    def __call__(self) -> None:
+        stall_s = 0.0
+        if (now_s := REAL.now_s()) >= self._next_s:
+            self._next_s += self._every_s
+            stall_s = 0.3
+        REAL.sleep_until(now_s + 0.02 + stall_s)
+
+
+def stalls(seconds: float) -> list[Line]:
+    """Bar (b)."""
+    every_s = seconds / 3
+    paced = summarise(measure(Stalling(every_s), Rules(mode="paced", rate_hz=30, seconds=seconds)).samples.latency_ms)
+    closed = summarise(measure(Stalling(every_s), Rules(seconds=seconds)).samples.latency_ms)
+    told = [f"p50 {made.p50_ms:.1f}, p99 {made.p99_ms or made.max_ms:.1f} ms of {made.n}" for made in (paced, closed)]
+    what = f"a 300 ms stall every {every_s:.0f} s"
+    return [
+        (f"{what}, 30 calls a second: p99 at least {STALL_BAR_MS:.0f} ms", told[0], (paced.p99_ms or 0) >= STALL_BAR_MS),
+        (f"{what}, closed loop: p99 hides it", told[1], (closed.p99_ms or 0) < STALL_BAR_MS),
+    ]
+
+
+def worker(ms: float) -> Callable[[], object]:
+    """A fixed amount of work that takes about ``ms`` on a quiet core."""
+    count = 20_000
+    for _ in range(3):
+        best_s = min(_took_s(partial(spend, count)) for _ in range(20))
+        count = max(1, round(count * ms / 1e3 / best_s))
+    return partial(spend, count)
+
+
+def spend(count: int) -> int:
+    return sum(range(count))
+
+
+def _took_s(call: Callable[[], object]) -> float:
+    before_s = time.perf_counter()
+    call()
+    return time.perf_counter() - before_s
+
+
+class Slowing:
+    """Work that grows by 30 % over ``seconds``, in a line."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._from_s, self._part = seconds, 0.0, worker(STAGE_MS / 100)
+
+    def __call__(self) -> None:
+        now_s = REAL.now_s()
+        self._from_s = self._from_s or now_s
+        for _ in range(round(100 * (1 + 0.3 * min(1.0, (now_s - self._from_s) / self._seconds)))):
+            self._part()
+
+
+@contextmanager
+def burners(count: int) -> Iterator[None]:
+    """Processes that only compute."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        time.sleep(0.5)
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def judged(call: Callable[[], object], seconds: float) -> tuple[Measured, Verdict]:
+    with watch() as watching:
+        measured = measure(call, Rules(seconds=seconds))
+    cores = measured.cpu_s / measured.wall_s
+    return measured, judge(measured.samples, watching.conditions, warm_up=measured.warm_up, cores=cores, available=machine().cores)
+
+
+def verdicts(seconds: float) -> list[Line]:
+    """Bar (c), and a stage without fault."""
+    cores, work = machine().cores, worker(STAGE_MS)
+    lines = []
+    with burners(cores):
+        lines.append(_verdict(f"{cores} processes that burn CPU beside a steady stage", "contended", judged(work, seconds)))
+    lines.append(_verdict("a stage that slows down by 30 %", "drifting", judged(Slowing(seconds), seconds)))
+    lines.append(_verdict("a steady stage", "stable", judged(work, seconds)))
+    return lines
+
+
+def _verdict(what: str, expected: str, made: tuple[Measured, Verdict]) -> Line:
+    measured, verdict = made
+    p50_ms = summarise(measured.samples.latency_ms).p50_ms
+    return f"{what}: {expected}", f"{verdict.word} (p50 {p50_ms:.2f} ms): {verdict.evidence[0]}", verdict.word == expected
+
+
+def cost(rounds: int) -> Line:
+    """Bar (f): time a call inside the profile, with the machine watched, against a bare loop around the same work."""
+    work = worker(STAGE_MS)
+    profiled_ms: list[float] = []
+
+    def bare() -> None:
+        for _ in range(CALLS):
+            work()
+
+    def profiled() -> None:
+        with watch():
+            measured = measure(work, Rules(seconds=CALLS * STAGE_MS / 1e3, samples=CALLS))
+        profiled_ms.append(measured.wall_s / measured.calls * 1e3)
+
+    bare_ms = [times_ms / CALLS for times_ms in interleave([bare, profiled], rounds=rounds)[0]]
+    ratio, low, high = ratio_of_medians(profiled_ms, bare_ms, paired=True)
+    found = f"{ratio - 1:+.2%} (95 %: {low - 1:+.2%} to {high - 1:+.2%}) of {sorted(bare_ms)[rounds // 2]:.2f} ms, {rounds} pairs of {CALLS} calls"
+    return f"what the profile adds to a {STAGE_MS:.0f} ms stage: at most {COST_BAR - 1:.0%}", found, ratio <= COST_BAR
+
+
+def fresh(bundle: Path, target: str, seconds: float) -> list[Line]:
+    """Bar (a)."""
+    command = [sys.executable, "-m", "mmedge", "profile", str(bundle), "--target", target, "--seconds", str(seconds), "--json"]
+    reports = []
+    for number in range(PROCESSES):
+        print(f"profile {number + 1} of {PROCESSES}", file=sys.stderr)
+        reports.append(Report.model_validate_json(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+    lines = []
+    for first in reports[0].rows:
+        if first.level in ("graph", "verb"):
+            rows = [row for report in reports for row in report.rows if (row.level, row.name, row.where) == (first.level, first.name, first.where)]
+            lines.append(_agreement(rows, reports))
+    return lines
+
+
+def _agreement(rows: Sequence[Row], reports: Sequence[Report]) -> Line:
+    p50, p90 = ([value for row in rows if (value := getattr(row.latency, name)) is not None] for name in ("p50_ms", "p90_ms"))
+    apart = [max(values) / min(values) - 1 if values else 0.0 for values in (p50, p90)]
+    said = [report.verdict for report in reports if report.verdict and any(rows[0].name in sentence for sentence in report.verdict.evidence)]
+    words = sorted({verdict.word for verdict in [*(row.verdict for row in rows), *said] if verdict})
+    agree = len(rows) == len(reports) and apart[0] <= P50_BAR and apart[1] <= P90_BAR
+    kept = agree or any(word != "stable" for word in words)
+    found = f"{min(p50):.3f} to {max(p50):.3f} ms: p50 {apart[0]:.1%}, p90 {apart[1]:.1%} apart; {', '.join(words)}"
+    return (
+        f"{rows[0].name} ({rows[0].where}) in {len(rows)} fresh processes: p50 within {P50_BAR:.0%}, p90 within {P90_BAR:.0%}, or not called stable",
+        found,
+        kept,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, help="what the fresh processes profile; the shipped eyes if not given")
+    parser.add_argument("--target", default="cpu")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each row that the fresh processes measure")
+    parser.add_argument("--quick", action="store_true", help="shorter than the bars ask for")
+    given = parser.parse_args()
+    lines = stalls(9 if given.quick else 30)
+    lines += verdicts(2 if given.quick else 6)
+    lines.append(cost(5 if given.quick else 40))
+    lines += fresh(given.bundle or eyes_model.bundle(Target.load(given.target)), given.target, given.seconds)
+    text = report(lines)
+    print(text)
+    if not given.quick:
+        (Path(__file__).parent / "results" / "profile_truth.md").write_text(text, encoding="utf-8")
+    return 0 if all(kept for *_, kept in lines) else 3
+
+
+def report(lines: Sequence[Line]) -> str:
+    rows = [f"| {what} | {found} | {'kept' if kept else 'MISSED'} |" for what, found, kept in lines]
+    return "\n".join(
+        [
+            "# A profile that tells the truth",
+            "",
+            f"{environment.machine('numpy', 'onnxruntime', 'psutil')}.",
+            "Stages whose nature is known, in real time: waits for the stalls, computation for everything else.",
+            "",
+            "| | found | |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
