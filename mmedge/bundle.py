@@ -18,6 +18,7 @@ from mmedge.documents import disk_error, dump_json, read_json, replace_file, val
 from mmedge.errors import MmedgeError
 from mmedge.family import load_family
 from mmedge.manifest import File, Manifest, Placement
+from mmedge.runner import Runner
 from mmedge.target import Target
 from mmedge.tensors import TensorSpec
 
@@ -188,9 +189,12 @@ class Bundle:
             )
         return placed
 
-    @contextlib.contextmanager
-    def runner(self, role: str, name: str, target: Target) -> Iterator[runner.Runner]:
-        """Open one graph where it was placed."""
+    def engine(self, role: str, name: str, target: Target) -> tuple[runner.Backend, runner.Engine]:
+        """Where a graph was placed, and what is opened there.
+
+        Raises:
+            MmedgeError: not compiled for that target, a damaged file, or a runtime or a precision that this machine lacks.
+        """
         placed = self.placement(role, name, target)
         backend = runner.load_backend(placed.backend)
         facts = backend.probe()
@@ -203,12 +207,18 @@ class Bundle:
                 f"{role}/{name} was compiled in {placed.precision}, which this machine lacks", f"mmedge compile {self.path} --target {target.name}"
             )
         candidate = runner.Candidate(self.graph(role, name), placed.precision)
-        with backend.open(runner.Engine(candidate, self.file(placed.file) if placed.file else None), target) as opened:
+        return backend, runner.Engine(candidate, self.file(placed.file) if placed.file else None)
+
+    @contextlib.contextmanager
+    def runner(self, role: str, name: str, target: Target) -> Iterator[Runner]:
+        """Open one graph where it was placed. Raises MmedgeError as ``engine`` does, or where the runtime refuses the file."""
+        backend, engine = self.engine(role, name, target)
+        with backend.open(engine, target) as opened:
             yield opened
 
     @contextlib.contextmanager
     def session(
-        self, role: str, target: str | Target, *, through: Callable[[str, runner.Runner], runner.Runner] = lambda name, opened: opened
+        self, role: str, target: str | Target, *, through: Callable[[str, Runner], Runner] = lambda name, opened: opened
     ) -> Iterator[Any]:
         """Open one model for use: ``with bundle.session("eyes", target="cpu") as eyes: eyes.classify(...)``.
 

@@ -131,6 +131,8 @@ class Operated:
     graph_ms: float
     """Mean time of a whole run while it was profiled, over the runs that the operators' times are the means of."""
     operators: tuple[OperatorTime, ...]
+    outside: str = ""
+    """What a run does that is no operator's time by this profiler: why the operators do not sum to ``graph_ms``."""
 
 
 @dataclass(frozen=True, slots=True)

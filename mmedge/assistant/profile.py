@@ -1,61 +1,81 @@
-"""``mmedge profile``: graphs and verbs, and for an assistant the whole turn with its stages."""
+"""``mmedge profile``: graphs and verbs, for an assistant the whole turn with its stages, and starts in fresh processes."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
-
-from mmedge.assistant.clock import ReplayClock
-from mmedge.assistant.loop import converse
-from mmedge.assistant.pictures import Pictures
-from mmedge.assistant.run import parts_of
-from mmedge.assistant.sinks import Nowhere
-from mmedge.assistant.sound_file import SoundFile
+from mmedge.assistant.replay import replay
 from mmedge.bundle import Bundle
-from mmedge.manifest import File
 from mmedge.need import NotInstalled
-from mmedge.processors.audio import load_sound
-from mmedge.profile import report
-from mmedge.profile.report import Report
-from mmedge.profile.turns import turn_rows
+from mmedge.profile.machine import machine
+from mmedge.profile.measure import levels
+from mmedge.profile.readings import watch
+from mmedge.profile.report import Report, Row, Rules, Trial
+from mmedge.profile.startup import startup
+from mmedge.profile.turns import median_turn, turn_rows
+from mmedge.profile.verdict import overall
 from mmedge.target import Target
 from mmedge.turn import Turn
 
-TURNS = 20
-"""Enough for a median; a 90th percentile of whole turns would take minutes."""
-SILENCE_S = 1.0
-"""After the question: a recording that ends with its last word would spare the assistant the wait for the end of speech."""
+TURNS = 64
+"""As many as a 90th percentile needs."""
+FIRST_TURN = "mmedge.assistant.replay:first_turn"
 
 
-def profile(path: Path, target: Target, progress: Callable[[str], None]) -> Report:
+def profile(path: Path, target: Target, rules: Rules, progress: Callable[[str], None]) -> Report:
     """Measure a bundle on a target, level by level.
 
     Raises:
-        MmedgeError: the bundle is not compiled for the target, or its engines are built on the device.
+        MmedgeError: the bundle is not compiled for the target, its engines are built on the device, or a file of it is damaged.
     """
-    made = report.profile(path, target, progress)
-    bundle = Bundle.open(path)
-    if not {"vad", "ears"} <= set(bundle.manifest.models) or target.backends == ("null",):
-        return made
-    progress(f"{TURNS} turns")
-    try:
-        return made.model_copy(update={"rows": (*made.rows, *turn_rows(_turns(bundle, target)))})
-    except NotInstalled as error:
-        return made.model_copy(update={"not_run": (*made.not_run, f"turn: {error.what}")})
+    bundle, facts = Bundle.open(path), machine()
+    made, turn = datetime.now(timezone.utc).isoformat(timespec="seconds"), None
+    with watch() as watching:
+        rows, not_run = levels(bundle, target, rules, progress)
+        if {"vad", "ears"} <= set(bundle.manifest.models) and target.backends != ("null",):
+            progress(f"{TURNS} turns")
+            try:
+                turns, turn = _turn_level(bundle, target)
+                rows += turns
+            except NotInstalled as error:
+                not_run.append(f"turn: {error.what}")
+        started = startup(path, target, answer=FIRST_TURN if turn else None, progress=progress)
+    return Report(
+        bundle=bundle.manifest.name,
+        target=target.name,
+        made=made,
+        machine=facts,
+        rules=rules,
+        conditions=watching.conditions,
+        verdict=overall(rows, started, watching.conditions, available=facts.quota or facts.cores),
+        rows=tuple(rows),
+        startup=started,
+        turn=turn,
+        trials=_trials(bundle, target),
+        not_run=tuple(not_run),
+    )
 
 
-def _turns(bundle: Bundle, target: Target) -> list[Turn]:
-    """The golden question in front of the golden cat, again and again."""
-    question, cat = (bundle.file(entry) for entry in (bundle.manifest.media["question"], bundle.manifest.media["cat"]) if isinstance(entry, File))
-    turns: list[Turn] = []
-    clock, stop = ReplayClock(), threading.Event()
-    samples, rate_hz = load_sound(question)
-    sound = SoundFile((np.pad(samples, (0, round(SILENCE_S * rate_hz))), rate_hz), clock, stop)
-    with parts_of(bundle, target, sound, Pictures(cat, clock), Nowhere(clock), clock) as parts:
-        for _ in range(TURNS):
-            parts.detector.reset()
-            converse(parts, turns.append, stop)
-    return turns
+def _turn_level(bundle: Bundle, target: Target) -> tuple[list[Row], Turn | None]:
+    with watch() as watching:
+        turns = replay(bundle, target, TURNS)
+    return turn_rows(turns, watching.conditions), median_turn(turns)
+
+
+def _trials(bundle: Bundle, target: Target) -> tuple[Trial, ...]:
+    """What the bundle remembers of the candidates that held their bound."""
+    return tuple(
+        Trial(
+            graph=graph,
+            backend=trial.backend,
+            precision=trial.precision,
+            median_ms=trial.median_ms,
+            drift=trial.drift,
+            chosen=(trial.backend, trial.precision) == (placed.backend, placed.precision),
+        )
+        for graph, placed in bundle.manifest.engines.get(target.name, {}).items()
+        for trial in placed.trials
+        if trial.passed and trial.median_ms is not None and trial.drift is not None
+    )

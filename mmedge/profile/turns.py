@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median_low
 
-from mmedge.profile.protocol import summarise
-from mmedge.profile.report import Row
+from mmedge.profile.estimates import summarise
+from mmedge.profile.measure import breakdown
+from mmedge.profile.report import Breakdown, Conditions, Level, Row, Samples
+from mmedge.profile.verdict import judge
 from mmedge.turn import Turn
 
 MARKS = {
@@ -18,17 +21,47 @@ MARKS = {
 }
 
 
-def turn_rows(turns: Sequence[Turn]) -> list[Row]:
+def turn_rows(turns: Sequence[Turn], conditions: Conditions | None = None) -> list[Row]:
     """Rows of level ``turn`` (marks) and ``stage`` (spans by name, and what no span explains)."""
     rows: list[Row] = []
     for mark, name in MARKS.items():
         reached = [value for turn in turns if (value := getattr(turn.marks_ms, mark)) is not None]
         if reached:
-            rows.append(Row(level="turn", name=name, where="whole turn", latency=summarise(reached)))
+            rows.append(_row("turn", name, "whole turn", reached, conditions, _stages(turns) if mark == "done" else None))
     for name in dict.fromkeys(span.name for turn in turns for span in turn.spans):
         taken = [sum(span.duration_ms for span in turn.spans if span.name == name) for turn in turns if any(span.name == name for span in turn.spans)]
         kind = next(span.kind for turn in turns for span in turn.spans if span.name == name)
-        rows.append(Row(level="stage", name=name, where=kind, latency=summarise(taken)))
+        rows.append(_row("stage", name, kind, taken, conditions))
     if overheads := [value for turn in turns if (value := turn.overhead_ms()) is not None]:
-        rows.append(Row(level="stage", name="overhead", where="neither model nor wait", latency=summarise(overheads)))
+        rows.append(_row("stage", "overhead", "neither model nor wait", overheads, conditions))
     return rows
+
+
+def median_turn(turns: Sequence[Turn]) -> Turn | None:
+    """The one with the median time to the first audio; without sound, to the end."""
+
+    def reached_ms(turn: Turn) -> float | None:
+        return turn.marks_ms.done if turn.marks_ms.first_audio is None else turn.marks_ms.first_audio
+
+    finished = {value: turn for turn in turns if (value := reached_ms(turn)) is not None}
+    return finished[median_low(finished)] if finished else None
+
+
+def _row(level: Level, name: str, where: str, values_ms: list[float], conditions: Conditions | None, stages: Breakdown | None = None) -> Row:
+    samples = Samples(latency_ms=tuple(values_ms))
+    verdict = judge(samples, conditions)
+    return Row(level=level, name=name, where=where, latency=summarise(values_ms), samples=samples, verdict=verdict, breakdown=stages)
+
+
+def _stages(turns: Sequence[Turn]) -> Breakdown:
+    """From the end of speech to ``done``; what ran before or after counts only in so far as it reaches into that."""
+    done = [turn for turn in turns if turn.marks_ms.done]
+    names = dict.fromkeys(span.name for turn in done for span in turn.spans)
+    wholes_ms = [turn.marks_ms.done or 0.0 for turn in done]
+
+    def inside_ms(turn: Turn, whole_ms: float, name: str) -> float:
+        spans = [span for span in turn.spans if span.name == name]
+        return sum(max(0.0, min(span.start_ms + span.duration_ms, whole_ms) - max(span.start_ms, 0.0)) for span in spans)
+
+    parts_ms = {name: [inside_ms(turn, whole_ms, name) for turn, whole_ms in zip(done, wholes_ms)] for name in names}
+    return breakdown(wholes_ms, parts_ms, [whole_ms - (turn.overhead_ms() or 0.0) for turn, whole_ms in zip(done, wholes_ms)])

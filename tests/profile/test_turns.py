@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmedge.profile.turns import turn_rows
+from mmedge.profile.turns import median_turn, turn_rows
 from mmedge.turn import Marks, Seen, Span, Turn
 
 
@@ -30,3 +30,21 @@ def test_rows_sum_a_stage_per_turn_and_leave_out_what_did_not_happen():
     assert "end of speech -> first audio" not in rows
     assert rows["overhead"].latency.n == 3
     assert turn_rows([]) == []
+
+
+def test_the_stages_of_a_turn_are_held_against_the_whole_and_only_what_lies_inside_counts():
+    early = Span(name="eyes", start_ms=-40, duration_ms=100)  # began before the end of speech
+    late = Span(name="voice", start_ms=950, duration_ms=500)  # still speaks after it is done
+    turns = [_turn().model_copy(update={"spans": [*_turn().spans, early, late]})]
+    made = next(row for row in turn_rows(turns) if row.name == "end of speech -> done").breakdown
+    assert {part.name: part.median_ms for part in made.parts} == {"end of speech": 500, "ears": 100, "mind": 95, "voice": 150 + 248 + 50, "eyes": 60}
+    assert made.whole_ms == 1000
+    assert made.sum_ms == made.whole_ms - turns[0].overhead_ms() == 993
+    assert made.difference == pytest.approx(0.007)
+
+
+def test_the_median_turn_is_one_of_them():
+    turns = [_turn(first_audio=value) for value in (700, 500, 600, 900)]
+    assert median_turn(turns).marks_ms.first_audio == 600
+    assert median_turn([_turn(done=800), _turn(done=700), _turn(done=900)]).marks_ms.done == 800
+    assert median_turn([_turn(done=None)]) is None

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from mmedge.profile.measure import Dissected, breakdown
+from mmedge.spans import timed
+
+
+def test_a_call_is_dissected_and_warm_up_does_not_count():
+    now_s, lengths_s = [0.0], iter([0.2, 0.01, 0.01])
+
+    @timed("processors")
+    def work():
+        now_s[0] += next(lengths_s)
+
+    def verb():
+        work()
+        now_s[0] += 0.004
+
+    call = Dissected(verb, lambda: now_s[0])
+    for _ in range(3):
+        call()
+    made = call.breakdown(2)
+    assert [(part.name, part.median_ms) for part in made.parts] == [("processors", 10), ("rest", 4)]
+    assert (made.whole_ms, made.sum_ms) == (14, 14)
+    assert made.difference == pytest.approx(0)
+
+
+def test_parts_are_medians_and_the_difference_is_of_each_call():
+    made = breakdown([10.0, 20.0, 40.0], {"a": [4.0, 9.0, 20.0], "b": [5.0, 9.0, 12.0]})
+    assert [(part.name, part.median_ms, part.share) for part in made.parts] == [("a", 9.0, 0.45), ("b", 9.0, 0.45)]
+    assert (made.whole_ms, made.sum_ms) == (20.0, 18.0)
+    assert made.difference == pytest.approx(0.1)
+
+
+def test_a_part_that_a_call_did_not_have_is_zero():
+    made = breakdown([10.0, 10.0], {"a": [10.0, 0.0]})
+    assert made.difference == pytest.approx(0.5)
