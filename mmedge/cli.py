@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mmedge import options
 from mmedge.exits import run_program
 
 if TYPE_CHECKING:
@@ -23,31 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that mmedge export wrote.", show_default=False)]
-TargetOption = Annotated[
-    str | None,
-    typer.Option("--target", "-t", metavar="TARGET", help="A name from mmedge targets, or a TOML file. [default: this machine's best]", show_default=False),
-]
-TargetsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--target",
-        "-t",
-        metavar="TARGET",
-        help="A name from mmedge targets, or a TOML file; may be repeated. [default: this machine's best]",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Use only what is in the cache.")]
-
 
 @app.command()
 def demo(
-    target: TargetOption = None,
+    target: options.Target = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the answers, turns.jsonl and report.json go.")] = Path("demo"),
-    offline: OfflineOption = False,
-    as_json: JsonOption = False,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
 ) -> None:
     """Ask the shipped assistant about photographs, and time it.
 
@@ -63,22 +46,13 @@ def demo(
 
 @app.command()
 def export(
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[WHAT]",
-            help="A recipe (name or file), a checkpoint's folder, hf:owner/name@revision, pip:package==version, or file:path. [default: the assistant]",
-            show_default=False,
-        ),
-    ] = None,
-    target: TargetsOption = None,
+    what: options.What = None,
+    target: options.Targets = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder. [default: NAME.bundle]", show_default=False)] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help="Run Python code that comes with the model, or the recipe's own module.")] = False,
-    any_weights: Annotated[
-        bool, typer.Option("--any-weights", help="Accept weights that do not match the architecture: make up what is missing, leave out what is extra.")
-    ] = False,
-    offline: OfflineOption = False,
-    as_json: JsonOption = False,
+    any_weights: options.AnyWeights = False,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
 ) -> None:
     """Make a trained model into a verified bundle for its targets.
 
@@ -97,7 +71,7 @@ def export(
 
 
 @app.command()
-def compile(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOption = False) -> None:
+def compile(bundle: options.Bundle, target: options.Targets = None, on: options.On = None, as_json: options.Json = False) -> None:
     """Compile a bundle for a target.
 
     Places every graph on a backend of the target: among several candidates, the fastest of those that hold the golden bound.
@@ -105,13 +79,15 @@ def compile(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonO
     from mmedge.deploy.compile import compile
     from mmedge.deploy.inspect import summary
 
+    if on is not None:
+        return _bundle_on(bundle, on, "compile", target, as_json)
     for one in _targets(target):
         made = compile(bundle, one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
 
 
 @app.command()
-def check(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOption = False) -> None:
+def check(bundle: options.Bundle, target: options.Targets = None, on: options.On = None, as_json: options.Json = False) -> None:
     """Hold a bundle against its golden data.
 
     Processors, graphs and answers, on the target's runtime. Exit status 3 if anything differs.
@@ -119,6 +95,8 @@ def check(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOpt
     from mmedge.deploy.check import check
     from mmedge.deploy.inspect import summary
 
+    if on is not None:
+        return _bundle_on(bundle, on, "check", target, as_json)
     for one in _targets(target):
         made = check(bundle, one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
@@ -126,24 +104,16 @@ def check(bundle: BundleArgument, target: TargetsOption = None, as_json: JsonOpt
 
 @app.command()
 def profile(
-    bundle: BundleArgument,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "-t",
-            metavar="TARGET",
-            help="A name from mmedge targets, or a TOML file; may be repeated; 'all' is every one that can run here. [default: this machine's best]",
-            show_default=False,
-        ),
-    ] = None,
+    bundle: options.Bundle,
+    target: options.TargetsOrAll = None,
     mode: Annotated[str, typer.Option(metavar="MODE", help="closed: the next call when the last has returned. paced: calls are due at --rate.")] = "closed",
     rate: Annotated[
         str | None, typer.Option(metavar="RATE", help="Paced calls a second: 30, or poisson:30 for random gaps of that mean rate.", show_default=False)
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Measure each graph and verb for at least so long.")] = 3.0,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with figures: one file, nothing from the network.")] = None,
-    as_json: JsonOption = False,
+    on: options.On = None,
+    as_json: options.Json = False,
 ) -> None:
     """Measure the latency of every graph, verb and turn, start-up and memory.
 
@@ -158,9 +128,16 @@ def profile(
     how = rules(mode, rate, seconds)
     if html:
         check_page(html)
-    made = (
-        profile_each(bundle, target, how, _progress) if target and several(target) else profile(bundle, _target(target[0] if target else None), how, _progress)
-    )
+    if on is not None:
+        from mmedge.deploy.on import run_on
+        from mmedge.profile.report import Profiles, Report
+
+        asked = ["--mode", mode, "--seconds", str(seconds), *(["--rate", rate] if rate is not None else [])]
+        made: Report | Profiles = run_on(bundle, on, ["profile", *_named(target), *asked], (Report, Profiles), _progress)
+    elif target and several(target):
+        made = profile_each(bundle, target, how, _progress)
+    else:
+        made = profile(bundle, _target(target[0] if target else None), how, _progress)
     if html:
         from mmedge.profile.page import write_page
         from mmedge.profile.rows import reports_of
@@ -174,13 +151,8 @@ def compare(
     reports: Annotated[
         list[Path], typer.Argument(metavar="REPORT...", help="Files that mmedge profile --json wrote; the first is the baseline.", show_default=False)
     ],
-    max_regression: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PERCENT", help="Exit with status 3 if a time is really slower by more, even at the lower end of its interval.", show_default=False
-        ),
-    ] = None,
-    as_json: JsonOption = False,
+    max_regression: options.MaxRegression = None,
+    as_json: options.Json = False,
 ) -> None:
     """Hold reports against each other: targets, precisions, versions or days.
 
@@ -201,9 +173,29 @@ def compare(
 
 
 @app.command()
+def push(
+    bundle: options.Bundle,
+    where: options.Where,
+    target: options.FarTarget = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Instead, make the release live again that was so before.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Deliver a bundle to a board, and switch over to it.
+
+    Over ssh and rsync, with your keys: uploads what is not there yet, verifies it, compiles and checks it with the board's own mmedge,
+    then moves the link FOLDER/current. Whatever fails, what was live stays live. Only the last three releases are kept.
+    Example: mmedge push assistant-mini.bundle me@board --target jetson
+    """
+    from mmedge.deploy import push as verb
+
+    made = verb.rollback(bundle, where, _progress) if rollback else verb.push(bundle, where, target, _progress)
+    _show(made, as_json, verb.describe(made))
+
+
+@app.command()
 def run(
-    bundle: BundleArgument,
-    target: TargetOption = None,
+    bundle: options.Bundle,
+    target: options.Target = None,
     mic: Annotated[str, typer.Option(metavar="SOURCE", help="A sound file, a microphone's name, or 'default'.")] = "default",
     camera: Annotated[str, typer.Option(metavar="SOURCE", help="A picture, a folder of pictures, a video, a camera (0, /dev/video0), or 'none'.")] = "0",
     speaker: Annotated[str, typer.Option(metavar="SINK", help="A WAV file to write, a loudspeaker's name, 'default', or 'none'.")] = "default",
@@ -219,7 +211,7 @@ def run(
 
 
 @app.command()
-def targets(as_json: JsonOption = False) -> None:
+def targets(as_json: options.Json = False) -> None:
     """List the boards and chips that mmedge knows."""
     from mmedge.target import targets
 
@@ -229,7 +221,7 @@ def targets(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def recipes(as_json: JsonOption = False) -> None:
+def recipes(as_json: options.Json = False) -> None:
     """List the recipes that mmedge ships."""
     from mmedge.recipe import recipes
 
@@ -238,7 +230,7 @@ def recipes(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(as_json: options.Json = False) -> None:
     """Say what this machine can do, and what to install for more."""
     from mmedge.deploy.doctor import doctor, table
 
@@ -248,7 +240,9 @@ def doctor(as_json: JsonOption = False) -> None:
 
 @app.command()
 def inspect(
-    bundle: BundleArgument, gc: Annotated[bool, typer.Option("--gc", help="Remove files that the manifest does not name.")] = False, as_json: JsonOption = False
+    bundle: options.Bundle,
+    gc: Annotated[bool, typer.Option("--gc", help="Remove files that the manifest does not name.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Show what a bundle holds, and whether it is whole.
 
@@ -270,6 +264,19 @@ def _target(what: str | None) -> Target:
 
 def _targets(whats: list[str] | None) -> list[Target]:
     return [_target(what) for what in whats or [None]]  # type: ignore[list-item]
+
+
+def _named(targets: list[str] | None) -> list[str]:
+    return [word for one in targets or () for word in ("--target", one)]
+
+
+def _bundle_on(bundle: Path, on: str, command: str, targets: list[str] | None, as_json: bool) -> None:
+    from mmedge.deploy.inspect import summary
+    from mmedge.deploy.on import run_on
+    from mmedge.manifest import Manifest
+
+    made = run_on(bundle, on, [command, *_named(targets)], (Manifest,), _progress)
+    _show(made, as_json, summary(made, Path(on)))
 
 
 def _show(document: BaseModel, as_json: bool, text: str) -> None:

@@ -16,7 +16,7 @@ FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("._
 TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 
 LAYERS = [
-    ["cli", "__main__", "demo", "exits"],
+    ["cli", "__main__", "demo", "exits", "options"],
     ["build", "deploy", "assistant"],
     ["optimize", "evaluate", "profile"],
     ["families", "backends", "nets"],

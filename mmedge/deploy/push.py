@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from mmedge.bundle import MANIFEST, Bundle
+from mmedge.bundle import Bundle
 from mmedge.deploy.releases import folder_of, live, locked, look, name_of, prune, ready, switch
 from mmedge.deploy.remote import Remote, Report
 from mmedge.deploy.upload import upload
@@ -57,28 +57,27 @@ def push(path: Path, where: str, target: str | None, report: Report) -> Release:
     manifest = bundle.manifest
     for entry in manifest.files():
         bundle.file(entry)
-    far, release = far.at(manifest.name), name_of(manifest)
-    ready(far, look(far))
-    target = _target(far, target, report)
-    with locked(far) as held:
-        there = look(far)
-        others = [one for one in there.releases if one != release]
-        sent = upload(far, path, manifest, release, others, report)
-        folder = f"{far.path}/releases/{release}"
-        far.mmedge("compile", folder, "--target", target, report=report)
-        checked = far.read(far.mmedge("check", folder, "--target", target, report=report), Manifest)
-        held()
-        history = there.after(release)
-        switch(far, release, history)
-        removed = prune(far, there, history, release)
-        for one in removed:
-            report(f"removed release {one}")
-        after = look(far)
+    release = name_of(manifest)
+    with far.at(manifest.name).connected() as far:
+        ready(far, look(far))
+        target = _target(far, target, report)
+        with locked(far) as held:
+            there = look(far)
+            sent = upload(far, path, manifest, release, [one for one in there.releases if one != release], report)
+            folder = f"{far.path}/releases/{release}"
+            far.mmedge("compile", folder, "--target", target, report=report)
+            checked = far.read(far.mmedge("check", folder, "--target", target, report=report), Manifest)
+            held()
+            history = there.after(release)
+            switch(far, release, history)
+            removed = prune(far, there, history, release)
+            for one in removed:
+                report(f"removed release {one}")
     return Release(
         host=far.host,
-        dir=after.dir,
+        dir=there.dir,
         release=release,
-        previous=after.before(release),
+        previous=replace(there, history=history).before(release),
         target=target,
         uploaded_bytes=sent,
         reused_bytes=max(sum(file.size_bytes for file in manifest.files()) - sent, 0),
@@ -96,45 +95,30 @@ def rollback(path: Path, where: str, report: Report) -> Release:
     Raises:
         MmedgeError: the board cannot be reached, nothing was pushed there, or no release is before.
     """
-    far = folder_of(path, where)
-    live(far, look(far))
-    with locked(far) as held:
-        there = look(far)
-        now = live(far, there)
-        before = there.before(now)
-        if before is None:
-            raise MmedgeError(
-                f"there is no release before {now} in {far.folder} on {far.host}", f"push the bundle that shall be live: mmedge push BUNDLE {where}"
-            )
-        held()
-        switch(far, before, there.history)
+    with folder_of(path, where).connected() as far:
+        live(far, look(far))
+        with locked(far) as held:
+            there = look(far)
+            now = live(far, there)
+            before = there.before(now)
+            if before is None:
+                raise MmedgeError(
+                    f"there is no release before {now} in {far.folder} on {far.host}", f"push the bundle that shall be live: mmedge push BUNDLE {where}"
+                )
+            held()
+            switch(far, before, there.history)
     report(f"{now} is no longer live")
     return Release(host=far.host, dir=there.dir, release=before, previous=there.before(before))
 
 
-def on(path: Path, where: str, arguments: Sequence[str], report: Report) -> Any:
-    """Run a command of the far side's mmedge on the release that is live there.
-
-    Args:
-        path: the bundle, for its name; not read where ``where`` says the folder.
-        arguments: the command, then its options.
-
-    Returns:
-        Its document, as plain data.
-
-    Raises:
-        MmedgeError: the board cannot be reached, or nothing was pushed there.
-        Elsewhere: the command failed there.
-    """
-    far = folder_of(path, where)
-    there = look(far)
-    if "mmedge" in there.missing:
-        raise far.without_mmedge()
-    now = live(far, there)
-    if (path / MANIFEST).is_file() and (here := name_of(Bundle.open(path).manifest)) != now:
-        report(f"{far.host} runs release {now}; {path} would be {here}: mmedge push brings it there")
-    command, *options = arguments
-    return far.mmedge(command, f"{far.path}/current", *options, report=report)
+def describe(made: Release) -> str:
+    """What is live now, and the way back."""
+    checked = f", {sum(gate.passed for gate in made.gates)} of {len(made.gates)} checks passed" if made.gates else ""
+    lines = [f"{made.host}: release {made.release} is live in {made.dir}/current" + (f", compiled for {made.target}{checked}" if made.target else "")]
+    if made.target:
+        lines.append(f"{made.uploaded_bytes / 1e6:.1f} MB sent, {made.reused_bytes / 1e6:.1f} MB were there")
+    lines.append(f"the release before: {made.previous} (mmedge push --rollback)" if made.previous else "there is no release before")
+    return "\n".join(lines)
 
 
 def _target(far: Remote, wanted: str | None, report: Report) -> str:

@@ -33,11 +33,6 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "{host} accepts no key of yours: {said}",
         "give it one: ssh-copy-id {host} (a key with a passphrase: ssh-add first); mmedge never asks for a password",
     ),
-    (
-        "Broken pipe|connection unexpectedly closed|not responding|[Cc]onnection (to .* )?(closed|reset)|Connection closed by remote host|client_loop",
-        "the connection to {host} was lost: {said}",
-        "run it again: what has arrived is kept",
-    ),
     ("No space left on device|Disk quota exceeded", "no space left on {host} in {folder}", "free some there, or name a folder on another disk: {host}:FOLDER"),
     ("Read-only file system", "{folder} on {host} lies on a disk that is read-only", "mount it writable, or name another folder: {host}:FOLDER"),
     ("Permission denied|Operation not permitted", "{folder} on {host} may not be written: {said}", "name a folder that is yours: {host}:FOLDER"),
@@ -45,6 +40,11 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
         "protocol version mismatch|is your shell clean",
         "the shell of {host} prints something before rsync can speak",
         "there: let ~/.bashrc print only for a terminal",
+    ),
+    (
+        "Broken pipe|connection unexpectedly closed|not responding|[Cc]onnection (to .* )?(closed|reset)|client_loop|mux_client|[Cc]ontrol socket",
+        "the connection to {host} was lost: {said}",
+        "run it again: what has arrived is kept",
     ),
 )
 """Pattern, what, fix: the first that is found anywhere in what was said. ``said`` is the line it was found in."""

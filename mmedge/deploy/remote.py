@@ -10,7 +10,9 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -22,9 +24,10 @@ from mmedge.errors import BUG, USER, MmedgeError
 
 Report = Callable[[str], None]
 
-OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4", "ControlMaster=no")
-"""No question is ever asked; a dead connection is noticed within a minute; a shared connection may be used, but none outlives us."""
+OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4")
+"""No question is ever asked; a dead connection is noticed within a minute."""
 SSH = ("ssh", "-T", "-x", *(word for option in OPTIONS for word in ("-o", option)))
+POLL_S = 0.02
 BEGINS = "mmedge-begins-here"
 """Whatever stands before this line was printed by the account's own start files."""
 LOST, NOT_FOUND = 255, 127
@@ -64,6 +67,8 @@ class Remote:
 
     host: str
     folder: str
+    socket: str = ""
+    """Of the connection that every command shares; empty: none is open."""
 
     @classmethod
     def parse(cls, where: str) -> Remote:
@@ -80,8 +85,22 @@ class Remote:
         return cls(found["host"], folder.rstrip("/"))
 
     def at(self, name: str) -> Remote:
-        """With the folder that ``name``'s bundle has where none was given."""
-        return self if self.folder else replace(self, folder=f"mmedge/{name}")
+        """With the folder that ``name``'s bundle has where none was given. Raises MmedgeError: no folder can be called so."""
+        if self.folder:
+            return self
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._ -]*", name):
+            raise MmedgeError(f"the bundle's name, {plain(name)!r}, can be no folder's", f"say which folder: {self.host}:FOLDER")
+        return replace(self, folder=f"mmedge/{name}")
+
+    @property
+    def address(self) -> str:
+        """The host as ssh takes it: brackets around an address are scp's and rsync's."""
+        return self.host.replace("[", "").replace("]", "")
+
+    @property
+    def ssh(self) -> list[str]:
+        """The command, up to its options."""
+        return [*SSH, "-o", "ControlMaster=no", "-S", self.socket or "none"]
 
     @property
     def path(self) -> str:
@@ -93,12 +112,24 @@ class Remote:
         return refusal(self.host, self.folder, doing, words)
 
     @contextlib.contextmanager
+    def connected(self) -> Iterator[Remote]:
+        """With one connection for all that is to be done: it is the slow part. Raises MmedgeError: there is no way to the far side."""
+        require("ssh", "openssh-client")
+        with tempfile.TemporaryDirectory(prefix="mmedge-") as folder:
+            socket = f"{folder}/ssh"
+            with child([*SSH, "-M", "-N", "-S", socket, "--", self.address]) as process:
+                assert process.stderr
+                while not os.path.exists(socket):
+                    if process.poll() is not None:
+                        raise self.refused("connecting", process.stderr.read().decode(errors="replace"))
+                    time.sleep(POLL_S)
+                yield replace(self, socket=socket)
+
+    @contextlib.contextmanager
     def started(self, script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         """A POSIX shell on the far side, running ``script`` with ``arguments``; its pipes are ours. It ends with the block at the latest."""
-        require("ssh", "openssh-client")
         command = shlex.join(["sh", "-c", f"echo {BEGINS}; {script}", "mmedge", *arguments])
-        host = self.host.replace("[", "").replace("]", "")
-        with child([*SSH, "--", host, command]) as process:
+        with child([*self.ssh, "--", self.address, command]) as process:
             yield process
 
     def run(self, script: str, *arguments: str, stdin: bytes | None = b"", report: Report | None = None) -> Said:
@@ -187,9 +218,9 @@ def exchange(
                 report(line)
 
     def feed(stream: IO[bytes], content: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it has ended: its status and its words say why
-            stream.write(content)
-            stream.close()
+        for act in (lambda: stream.write(content), stream.close):
+            with contextlib.suppress(BrokenPipeError):  # it has ended: its status and its words say why
+                act()
 
     threads = [threading.Thread(target=listen, args=(process.stderr,), daemon=True)]
     if stdin is not None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmedge.bundle import MANIFEST
-from mmedge.deploy.remote import SSH, Remote, Report, child, exchange, require
+from mmedge.deploy.remote import Remote, Report, child, exchange, require
 from mmedge.documents import dump_json
 from mmedge.errors import MmedgeError
 from mmedge.manifest import File, Manifest
@@ -41,12 +41,12 @@ def upload(far: Remote, source: Path, manifest: Manifest, release: str, others: 
     require("rsync", "rsync")
     files = manifest.files()
     made = far.run(MAKE, far.path, release)
-    if made.status or not made.out.strip().isdigit():
+    if made.status:
         raise far.refused("making the release's folder", made.err)
     missing, _ = _rsync(far, source, files, release, others, "--size-only", "--dry-run")
-    if missing > int(made.out) * 1024:
+    if made.out.strip().isdigit() and missing > (free := int(made.out) * 1024):
         raise MmedgeError(
-            f"no space left on {far.host} in {far.folder}: {missing / 1e6:.1f} MB are to be written, {int(made.out) * 1024 / 1e6:.1f} MB are free",
+            f"no space left on {far.host} in {far.folder}: {missing / 1e6:.1f} MB are to be written, {free / 1e6:.1f} MB are free",
             f"free some there, or name a folder on another disk: {far.host}:FOLDER",
         )
     report(f"{missing / 1e6:.1f} MB of {sum(file.size_bytes for file in files) / 1e6:.1f} MB are not on {far.host} yet")
@@ -70,7 +70,7 @@ def _rsync(
     """
     command = ["rsync", "--protect-args", "--copy-links", "--from0", "--files-from=-", "--partial-dir=.partial", "--stats", "--info=progress2"]
     command += [*options, "--no-human-readable", *(f"--link-dest=../{other}" for other in others[-LINKED:])]
-    command += ["-e", shlex.join(SSH), "--", "./", f"{far.host}:{far.path}/releases/{release}/"]
+    command += ["-e", shlex.join(far.ssh), "--", "./", f"{far.host}:{far.path}/releases/{release}/"]
     told, total = time.monotonic(), sum(file.size_bytes for file in files)
 
     def watch(piece: bytes) -> None:
