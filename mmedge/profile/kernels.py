@@ -63,6 +63,12 @@ class _StandIn(Graph):
         return self.of_bytes
 
 
+def every(precision: Precision) -> Iterator[Kernel]:
+    """All that press one limit of a machine in this precision."""
+    yield from compute(precision)
+    yield from streams(precision)
+
+
 def compute(precision: Precision) -> Iterator[Kernel]:
     """Kernels bound by arithmetic in this precision."""
     if precision == "int8":

@@ -60,6 +60,7 @@ def roof(
         return None
     believed = now.ms <= latency.p50_ms
     said = [] if believed else ["the graph was faster than the roof, also when that was measured again: its share is not known"]
+    said += [f"the roof may be too low: while it was measured, {now.crowded}"] if now.crowded else []
     said += [f"not counted: {', '.join(counted.unknown)}"] if counted.unknown else []
     return Roof(
         flops=counted.flops,
@@ -90,6 +91,8 @@ class Least:
     gflops_s: float
     """Over all its FLOPs, whatever they are computed in."""
     gb_s: float
+    crowded: str = ""
+    """As in ``Peaks``."""
 
     @property
     def ms(self) -> float:
@@ -115,7 +118,8 @@ def least(counted: Work, place: Place, measure: Measure, *, whole: Precision | N
     size = counted.bytes - counted.float_weights + counted.float_weights * BITS[whole or place.precision] // 32
     compute_ms = ((counted.flops - small) / _fastest(main) + small / _fastest(integer or main)) / 1e6
     gb_s = bandwidth({**main.gb_s, **(integer.gb_s if integer else {})}, size)
-    return Least(size, compute_ms, size / gb_s / 1e6, counted.flops / compute_ms / 1e6 if compute_ms else _fastest(main), gb_s)
+    gflops_s = counted.flops / compute_ms / 1e6 if compute_ms else _fastest(main)
+    return Least(size, compute_ms, size / gb_s / 1e6, gflops_s, gb_s, main.crowded or (integer.crowded if integer else ""))
 
 
 def _fastest(found: Peaks) -> float:
