@@ -10,7 +10,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup demo check lint test test-slow bench clean
+.PHONY: setup demo check lint tools test test-slow bench clean
 .DEFAULT_GOAL := check
 
 setup: $(READY)
@@ -40,7 +40,18 @@ lint: setup
 check: lint
 	$(PYTEST) -q -m "not full and not slow"
 
-test: lint
+# A browser for the page of a profile, ssh and rsync for push: as root on Debian, what is missing is installed. Without them, their tests are skipped and say so.
+tools: setup
+	@have() { for name; do command -v $$name >/dev/null 2>&1 && return; done; return 1; }; \
+	missing="$$(have chromium chromium-browser google-chrome || echo ' chromium'; have sshd /usr/sbin/sshd || echo ' openssh-server'; \
+	           have ssh || echo ' openssh-client'; have rsync || echo ' rsync')"; \
+	[ -z "$$missing" ] && exit 0; \
+	[ "$$(id -u)" = 0 ] && have apt-get || { echo "some tests will be skipped: apt-get install --no-install-recommends" $$missing; exit 0; }; \
+	echo "tools of the tests:" $$missing; \
+	{ apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; } >$(VENV)/apt.log 2>&1 \
+	  || echo "some tests will be skipped: apt-get failed, see $(VENV)/apt.log"
+
+test: lint tools
 	$(PYTEST) --dist loadfile --durations 10 -m "not slow"
 
 test-slow: setup

@@ -16,13 +16,28 @@ from markupsafe import Markup
 
 from mmedge.documents import replace_file
 from mmedge.need import need
+from mmedge.profile.estimates import CLAIMABLE
 from mmedge.profile.page import numbers
 from mmedge.profile.page.figures import SMALL, WIDE
 from mmedge.profile.page.maps import FAMILY, side_by_side
-from mmedge.profile.page.view import View, clamp, few, groupby_kept
+from mmedge.profile.page.view import View, clamp, few, levels
 from mmedge.profile.report import Report, Row
+from mmedge.profile.rows import keyed, title
+from mmedge.profile.table import MARK
 
-P90_LEAST, P99_LEAST = 64, 662
+SECTIONS = (
+    "One turn",
+    "Latency",
+    "Distributions",
+    "Over time",
+    "Where the time goes",
+    "Operators",
+    "Roofline",
+    "Candidates",
+    "Start and memory",
+    "Machine",
+    "What exactly ran",
+)
 DOTS = 24_000
 """Of all charts together: what keeps a page of many targets under 2 MB."""
 
@@ -39,8 +54,7 @@ def page(reports: Sequence[Report]) -> str:
     points = max(40, min(400, DOTS // max(1, sampled)))
     bundles = list(dict.fromkeys(report.bundle for report in reports))
     views = [View(report, _named(report, reports), points) for report in reports]
-    beside = _beside(reports) if len(reports) > 1 else {}
-    drawable = any(row and row.latency.p50_ms > 0 for rows in beside.values() for row in rows)
+    beside = _beside(reports) if len(reports) > 1 else []
     return (
         _environment()
         .get_template("page.html.jinja")
@@ -50,14 +64,15 @@ def page(reports: Sequence[Report]) -> str:
             views=views,
             points=points,
             beside=beside,
-            beside_figure=(side_by_side(beside, WIDE), side_by_side(beside, SMALL)) if drawable else None,
-            colours=FAMILY,
+            beside_figure=_drawn(beside),
+            looks=FAMILY,
             schema=Report.model_fields["schema_"].default,
             css=Markup(_text("page.css")),
             js=Markup(_text("page.js")),
             dash=numbers.DASH,
-            p90_least=P90_LEAST,
-            p99_least=P99_LEAST,
+            sections=SECTIONS,
+            least=CLAIMABLE,
+            mark=MARK,
             show=numbers,
         )
     )
@@ -83,16 +98,27 @@ def _named(report: Report, reports: Sequence[Report]) -> str:
     return ", ".join(parts)
 
 
-def _beside(reports: Sequence[Report]) -> dict[str, list[Row | None]]:
-    """Name -> its row in each report, or None."""
-    found = [{row.name: row for row in report.rows} for report in reports]
-    return {name: [rows.get(name) for rows in found] for name in dict.fromkeys(name for rows in found for name in rows)}
+def _beside(reports: Sequence[Report]) -> list[tuple[str, list[Row | None]]]:
+    """What a row is called, and that row of each report, or None."""
+    found = [keyed(report) for report in reports]
+    keys = list(dict.fromkeys(key for rows in found for key in rows))
+    return [(title(keys, key), [rows.get(key) for rows in found]) for key in keys]
+
+
+def _drawn(beside: Sequence[tuple[str, list[Row | None]]]) -> tuple[Markup, Markup] | None:
+    """Stages are left out: the turns' marks tell as much; so is what is not above zero, since the axis is logarithmic."""
+    shown = {
+        name.replace("end of speech ->", "→"): [row if row and row.latency.p50_ms > 0 else None for row in rows]
+        for name, rows in beside
+        if any(row and row.level != "stage" and row.latency.p50_ms > 0 for row in rows)
+    }
+    return (side_by_side(shown, WIDE), side_by_side(shown, SMALL)) if shown else None
 
 
 def _environment() -> Environment:
     made = Environment(loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = {name: getattr(numbers, name) for name in ("ms", "interval", "share", "whole", "scaled")}
-    made.filters.update(filters, clamp=clamp, few=few, groupby_kept=groupby_kept)
+    filters = {name: getattr(numbers, name) for name in ("ms", "interval", "share", "whole", "scaled", "breakable")}
+    made.filters.update(filters, clamp=clamp, few=few, levels=levels)
     return made
 
 

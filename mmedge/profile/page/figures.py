@@ -13,27 +13,48 @@ from mmedge.profile.page.labels import Scale
 from mmedge.profile.page.numbers import ms
 from mmedge.profile.page.svg import CHARACTER_PX, render
 from mmedge.profile.report import Row
-from mmedge.turn import Marks, Span, Turn
+from mmedge.profile.turns import MARKS
+from mmedge.turn import Turn
 
 SMALL = 340
 """Pixels: fits a telephone, three beside each other on a desk."""
 WIDE = 1040
 FAR = 5.0
 """Most over least, from which on an axis is logarithmic."""
-PERCENTILES = (0.5, 0.9, 0.99)
+PADDING = {"left": 56, "right": 14, "top": 10, "bottom": 40}
+PLOT = SMALL - PADDING["left"] - PADDING["right"]
+BODY, TAIL = 0.985, 0.6
+"""The axis of a row ends at its 99th percentile, or where the calls after this share would take more than that much of the room that those before take."""
+PINNED = 60
 
 
 def data(values: Sequence[dict[str, Any]]) -> Any:
     return need("altair", extra="page").Data(values=list(values))
 
 
-def axis_of(values: Sequence[float]) -> Scale:
-    """The scale on which all values can be seen: logarithmic where a few are far away, a little wider than they are."""
-    low, high = min(values), max(values)
+def axis_of(low: float, high: float, pixels: float = SMALL) -> Scale:
+    """A scale a little wider than its values; logarithmic where they are far apart."""
     if low > 0 and high / low > FAR:
-        return Scale(low / 1.05, high * 1.05, SMALL)
+        return Scale(low / 1.05, high * 1.05, pixels)
     room = (high - low) * 0.04 or abs(high) * 0.04 or 1.0
-    return Scale(low - room, high + room, SMALL, log=False)
+    return Scale(low - room, high + room, pixels, log=False)
+
+
+def seen(row: Row) -> tuple[float, float]:
+    """What the charts of a row show: from its fastest call up to where a few outliers would press all others together."""
+    assert row.samples
+    values = np.sort(np.asarray(row.samples.latency_ms))
+    body_ms = float(values[int(np.ceil(BODY * len(values))) - 1])
+    reach_ms = max(body_ms + TAIL * (body_ms - values[0]), row.latency.p99_ms or 0.0)
+    return float(values[0]), float(min(values[-1], reach_ms))
+
+
+def outside(row: Row) -> str:
+    """How many calls lie beyond that."""
+    assert row.samples
+    high_ms = seen(row)[1]
+    beyond = [value for value in row.samples.latency_ms if value > high_ms]
+    return f"{len(beyond)} slower, up to {ms(max(beyond))} ms" if beyond else ""
 
 
 def quantitative(channel: str, field: str, scale: Scale, title: str | None, **axis: Any) -> Any:
@@ -42,21 +63,21 @@ def quantitative(channel: str, field: str, scale: Scale, title: str | None, **ax
     if scale.log:
         axis = {"values": ticks, **axis} if len(ticks := scale.ticks()) > 1 else axis
     kind = alt.Scale(type="log" if scale.log else "linear", domain=[scale.low, scale.high], nice=False, zero=False)
-    # d3's "," without a sign: 1,000, never 1k
-    return getattr(alt, channel.upper())(f"{field}:Q", title=title, scale=kind, axis=alt.Axis(**{"tickCount": 4, "format": "~g", **axis}))
+    # "~r": as many digits as it takes, and never an exponent
+    return getattr(alt, channel.upper())(f"{field}:Q", title=title, scale=kind, axis=alt.Axis(**{"tickCount": 4, "format": ".6~r", **axis}))
 
 
 def waterfall(turn: Turn, width: int) -> Markup:
     """What ran when in one turn: filled is computed, hollow is waited; below, when things had happened."""
     alt = need("altair", extra="page")
-    marks = [(name.replace("_", " "), value) for name in Marks.model_fields if (value := getattr(turn.marks_ms, name)) is not None and value > 0]
+    marks = [(name.rpartition("-> ")[2], value) for mark, name in MARKS.items() if (value := getattr(turn.marks_ms, mark)) is not None]
     spans = sorted(turn.spans, key=lambda span: span.start_ms)
-    first_ms = min([0.0, *(span.start_ms for span in spans)])
+    first_ms = min([0.0, *(span.start_ms for span in spans), *(value for _, value in marks)])
     last_ms = max([1.0, *(span.start_ms + span.duration_ms for span in spans), *(value for _, value in marks)])
     left, right = (140 if width == WIDE else 100), 56
     scale = Scale(first_ms, last_ms, width - left - right, log=False)
     # the three digits keep equal names apart and are cut off again by the axis
-    names = [f"{number:03}{name}" for number, name in enumerate([*(_named(span) for span in spans), *(name for name, _ in marks)])]
+    names = [f"{number:03}{name}" for number, name in enumerate([*(span.name for span in spans), *(name for name, _ in marks)])]
     bars = [
         {"y": name, "from": span.start_ms, "to": span.start_ms + max(span.duration_ms, 1.5 / scale.pixels * (last_ms - first_ms)), "kind": span.kind}
         for name, span in zip(names, spans)
@@ -77,40 +98,43 @@ def waterfall(turn: Turn, width: int) -> Markup:
                 side = [{**one, "x": bars[told.index(one)]["from"]} for one in side]
             layers.append(alt.Chart(data(side)).mark_text(align=align, dx=dx).encode(y=y, x="x:Q", text="text:N"))
     height = 24 * len(names) + 52
-    said = "; ".join([*(f"{_named(span)} from {ms(span.start_ms)} for {ms(span.duration_ms)} ms" for span in spans), *(f"{n} at {ms(v)} ms" for n, v in marks)])
+    said = "; ".join(
+        [*(f"{span.name}, a {span.kind}, from {ms(span.start_ms)} for {ms(span.duration_ms)} ms" for span in spans), *(f"{n} at {ms(v)} ms" for n, v in marks)]
+    )
     return render(alt.layer(*layers), f"Waterfall: {said}", width=width, height=height, padding={"left": left, "right": right, "top": 8, "bottom": 44})
-
-
-def _named(span: Span) -> str:
-    return f"{span.name} (wait)" if span.kind == "wait" else span.name
 
 
 def _fits(one: dict[str, Any], scale: Scale, right: int) -> bool:
     return bool(scale.to_px(one["x"]) + 10 + len(one["text"]) * CHARACTER_PX <= scale.pixels + right)
 
 
-def distribution(row: Row, points: int) -> Markup:
+def distribution(row: Row, name: str, points: int) -> Markup:
     """The share of calls that were faster than x, with the percentiles that the number of calls can carry."""
     assert row.samples
     alt = need("altair", extra="page")
     values = np.sort(np.asarray(row.samples.latency_ms))
-    ranks = np.unique(np.linspace(0, len(values) - 1, min(points, len(values))).astype(int))
-    scale = axis_of([float(values[0]), float(values[-1])])
-    curve = [{"x": round(float(values[rank]), 4), "y": round((rank + 1) / len(values), 4)} for rank in ranks]
-    told = [(p, v) for p, v in zip(PERCENTILES, (row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms)) if v is not None]
-    found = [{"x": value, "y": p, "text": f"p{p * 100:.0f}  {ms(value)}"} for p, value in told]
+    low, high = seen(row)
+    shown = int(np.searchsorted(values, high, side="right"))
+    ranks = np.unique(np.linspace(0, shown - 1, min(points, shown)).astype(int))
+    scale = axis_of(low, high, PLOT)
+    curve = [{"x": scale.low, "y": 0.0}, *({"x": round(float(values[rank]), 4), "y": round((rank + 1) / len(values), 4)} for rank in ranks)]
+    curve.append({"x": scale.high, "y": curve[-1]["y"]})
+    told = {50: row.latency.p50_ms, 90: row.latency.p90_ms, 99: row.latency.p99_ms}
+    found = [{"x": value, "y": percentile / 100, "text": f"p{percentile}  {ms(value)}"} for percentile, value in told.items() if value is not None]
     x, y = quantitative("x", "x", scale, "ms"), quantitative("y", "y", Scale(0, 1.04, 1, log=False), "calls done", values=[0, 0.25, 0.5, 0.75, 1], format=".0%")
     layers = [alt.Chart(data(curve)).mark_line(stroke="var(--model)", strokeWidth=1.8, interpolate="step-after").encode(x=x, y=y)]
     layers.append(alt.Chart(data(found)).mark_point(filled=True, size=34, fill="var(--ink)", opacity=1).encode(x=x, y=y))
-    for align, dx in (("left", 7), ("right", -7)):  # where the curve does not run
-        side = [one for one in found if (align == "left") == (scale.to_px(one["x"]) < scale.pixels * 0.66)]
-        layers.append(alt.Chart(data(side)).mark_text(align=align, dx=dx, dy=5 if align == "left" else -5).encode(x=x, y=y, text="text:N"))
-    said = f"Distribution of {row.name}, {len(values)} calls: from {ms(values[0])} to {ms(values[-1])} ms, " + ", ".join(one["text"] for one in found)
-    return render(alt.layer(*layers), said, width=SMALL, height=170, padding={"left": 56, "right": 14, "top": 10, "bottom": 40})
+    for one in found:  # under the curve, one line below the other
+        right = scale.to_px(one["x"]) + 8 + len(one["text"]) * CHARACTER_PX < scale.pixels
+        look = {"align": "left", "dx": 8} if right else {"align": "right", "dx": -8}
+        dy = {0.5: 0, 0.9: 12 if right else -4, 0.99: 9 if right else 12}[one["y"]]
+        layers.append(alt.Chart(data([one])).mark_text(dy=dy, **look).encode(x=x, y=y, text="text:N"))
+    said = f"Distribution of {name}, {len(values)} calls: from {ms(values[0])} to {ms(values[-1])} ms, " + ", ".join(one["text"] for one in found)
+    return render(alt.layer(*layers), said, width=SMALL, height=170, padding=PADDING)
 
 
-def drift(row: Row, points: int) -> Markup:
-    """Every call in its order, and the running median; calls that were given up are marked at the top."""
+def drift(row: Row, name: str, points: int) -> Markup:
+    """Every call in its order, and the running median; what is slower than the axis or was given up is marked at the top."""
     assert row.samples
     alt = need("altair", extra="page")
     values = np.asarray(row.samples.latency_ms)
@@ -119,23 +143,24 @@ def drift(row: Row, points: int) -> Markup:
     window = running_window(len(values))
     middle = np.median(np.lib.stride_tricks.sliding_window_view(values, window), axis=1)
     dropped = [moment / 1e3 for moment in row.samples.dropped_ms]
-    across = Scale(*_ends([float(at[0]), float(at[-1]), *dropped]), SMALL, log=False)
-    scale = axis_of([float(values.min()), float(values.max())])
+    across = Scale(*_ends([float(at[0]), float(at[-1]), *dropped]), PLOT, log=False)
+    low, high = seen(row)
     x = quantitative("x", "x", across, "s since the first call" if timed else "call")
-    y = quantitative("y", "y", scale, "ms")
-    kept = thinned(values, points)
+    y = quantitative("y", "y", axis_of(low, high), "ms")
     # a line of points with gaps between them: dots, in a hundredth of the space that a mark each would take
+    kept = [i for i in thinned(values, points) if values[i] <= high]
     dots = [{"x": round(float(at[i]), 3), "y": y} for i in kept for y in (round(float(values[i]), 4), None)]
     steps = np.unique(np.linspace(0, len(middle) - 1, min(points, len(middle))).astype(int))
-    line = [{"x": round(float(at[i + window // 2]), 3), "y": round(float(middle[i]), 4)} for i in steps]
+    line = [{"x": round(float(at[i + window // 2]), 3), "y": round(float(min(middle[i], high)), 4)} for i in steps]
     layers = [alt.Chart(data(dots)).mark_line(stroke="var(--dot)", strokeWidth=2.6, strokeCap="round").encode(x=x, y=y)]
     layers.append(alt.Chart(data(line)).mark_line(stroke="var(--model)", strokeWidth=1.8).encode(x=x, y=y))
-    if dropped:
-        ticks = [{"x": moment} for moment in dropped[:: max(1, len(dropped) // points)]]
-        layers.append(alt.Chart(data(ticks)).mark_tick(stroke="var(--bad)", thickness=1.5, height=10, orient="vertical").encode(x=x, y=alt.value(5)))
-    said = f"{row.name} over time, {len(values)} calls: running median from {ms(middle[0])} to {ms(middle[-1])} ms, longest call {ms(values.max())} ms"
+    slower = [float(moment) for moment in at[values > high]]
+    for moments, shape, colour in ((slower, "triangle-up", "var(--warn)"), (dropped, "cross", "var(--bad)")):
+        pinned = [{"x": moment} for moment in moments[:: -(-len(moments) // PINNED) or 1]]
+        layers.append(alt.Chart(data(pinned)).mark_point(shape=shape, size=28, filled=True, fill=colour, opacity=1).encode(x=x, y=alt.value(3)))
+    said = f"{name} over time, {len(values)} calls: running median from {ms(middle[0])} to {ms(middle[-1])} ms, longest call {ms(values.max())} ms"
     said += f", {len(dropped)} calls given up" if dropped else ""
-    return render(alt.layer(*layers), said, width=SMALL, height=170, padding={"left": 56, "right": 14, "top": 10, "bottom": 40})
+    return render(alt.layer(*layers), said, width=SMALL, height=170, padding=PADDING)
 
 
 def running_window(count: int) -> int:

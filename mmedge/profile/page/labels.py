@@ -32,11 +32,12 @@ class Scale:
         return math.exp(value) if self.log else value
 
     def ticks(self) -> list[float]:
-        """Round values inside: 1, 2 and 5 of each power of ten, or only the powers where those are too many."""
+        """Round values inside: 1, 2 and 5 of each power of ten, or fewer where those are too many to be read."""
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        for steps in ((1, 2, 5), (1,)):
-            found = [step * 10.0**power for power in powers for step in steps if self.low <= step * 10.0**power <= self.high]
-            if len(found) * 36 <= self.pixels:
+        found: list[float] = []
+        for steps, every in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
+            found = [step * 10.0**power for power in powers if power % every == 0 for step in steps if self.low <= step * 10.0**power <= self.high]
+            if len(found) * 40 <= self.pixels:
                 break
         return found
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -14,8 +13,8 @@ from mmedge.profile.page.numbers import ms
 from mmedge.profile.page.svg import render
 from mmedge.profile.report import Roof, Row, Trial
 
-FAMILY = ("var(--model)", "var(--wait)", "var(--third)", "var(--fourth)")
-"""Of targets: Okabe and Ito's blue, orange, green and purple, in a light and a dark form."""
+FAMILY = (("circle", "●", "var(--model)"), ("diamond", "◇", "var(--wait)"), ("square", "□", "var(--third)"), ("triangle-up", "△", "var(--fourth)"))
+"""Of targets: shape, the same as a character, and colour (Okabe and Ito's blue, orange, green and purple, in a light and a dark form)."""
 
 
 def roofline(rows: Sequence[tuple[Row, Roof]], width: int) -> Markup:
@@ -63,7 +62,7 @@ def _roofs(rows: Sequence[tuple[Row, Roof]], across: Scale, up: Scale) -> tuple[
         from_x = max(across.low, up.low / path)
         lines.append([{"x": from_x, "y": from_x * path}, {"x": top / path, "y": top}])
         x, y = across.to_px(from_x), up.to_px(from_x * path)
-        told.append(Label(f"{ms(path)} GB/s", x + 4 if x > 4 else x, y + 26 if x <= 4 else y + 8, "left"))
+        told.append(Label(f"{ms(path)} GB/s", x + 16, y + 4, "left"))  # under the line, which rises
     return lines, told
 
 
@@ -75,12 +74,12 @@ def candidates(trials: Sequence[Trial]) -> Markup:
     across = Scale(min(times) * 0.8, max(times) * 1.25, SMALL - 70)
     up = Scale(-0.06 * max(drifts, default=1.0) - 0.02, max(1.0, *drifts) * 1.12, 210 - 54, log=False)
     x, y = quantitative("x", "x", across, "median, ms"), quantitative("y", "y", up, "drift / its bound")
-    fastest = sorted(trials, key=lambda trial: (trial.median_ms, trial.drift))
+    fastest = sorted((trial for trial in trials if trial.drift <= 1), key=lambda trial: (trial.median_ms, trial.drift))
     front = [trial for i, trial in enumerate(fastest) if all(trial.drift < other.drift for other in fastest[:i])]
     points = [{"x": trial.median_ms, "y": trial.drift, "fill": "var(--model)" if trial.chosen else "var(--page)"} for trial in trials]
     layers = [alt.Chart(data([{"y": 1.0}])).mark_rule(stroke="var(--bad)", strokeDash=[4, 3]).encode(y=y)]
     line = [{"x": trial.median_ms, "y": trial.drift} for trial in front]
-    layers.append(alt.Chart(data(line)).mark_line(stroke="var(--dot)", strokeWidth=2, interpolate="step-after").encode(x=x, y=y))
+    layers.append(alt.Chart(data(line)).mark_line(stroke="var(--dot)", strokeWidth=2).encode(x=x, y=y))
     fill = alt.Fill("fill:N", scale=None)
     layers.append(alt.Chart(data(points)).mark_point(size=70, stroke="var(--model)", strokeWidth=1.6, opacity=1).encode(x=x, y=y, fill=fill))
     pixels = [(across.to_px(point["x"]), up.to_px(point["y"])) for point in points]
@@ -92,27 +91,22 @@ def candidates(trials: Sequence[Trial]) -> Markup:
     return render(alt.layer(*layers), f"Candidates for {trials[0].graph}: {said}", width=SMALL, height=210, padding=padding)
 
 
-def side_by_side(rows: dict[str, list[Row | None]], width: int) -> Markup:
-    """The medians of several targets on one logarithmic axis, a colour for each target."""
+def side_by_side(rows: Mapping[str, Sequence[Row | None]], width: int) -> Markup:
+    """The medians of several targets on one logarithmic axis; a shape and a colour for each target. Only what is above zero has a place there."""
     alt = need("altair", extra="page")
     left = 210 if width == WIDE else 128
     padding = {"left": left, "right": 16, "top": 6, "bottom": 42}
-    points = [
-        {"y": name, "x": row.latency.p50_ms, "target": FAMILY[number % len(FAMILY)]}
-        for name, found in rows.items()
-        for number, row in enumerate(found)
-        if row is not None and row.latency.p50_ms > 0
-    ]
-    times = [point["x"] for point in points]
+    targets = [[{"y": name, "x": row.latency.p50_ms} for name, row in zip(rows, column) if row] for column in zip(*rows.values())]
+    times = [point["x"] for points in targets for point in points]
     scale = Scale(min(times) / 1.4, max(times) * 1.4, width - left - 16)
     y = alt.Y("y:N", sort=list(rows), title=None, scale=alt.Scale(domain=list(rows)), axis=alt.Axis(labelLimit=left - 8, grid=True))
-    spread = [{"y": name, "low": min(found), "high": max(found)} for name in rows if (found := [p["x"] for p in points if p["y"] == name])]
-    x = quantitative("x", "x", scale, "median, ms")
-    layers = [alt.Chart(data(spread)).mark_rule(stroke="var(--rule)", strokeWidth=2).encode(y=y, x=quantitative("x", "low", scale, "median, ms"), x2="high:Q")]
-    layers.append(alt.Chart(data(points)).mark_point(filled=True, size=64, opacity=1).encode(y=y, x=x, fill=alt.Fill("target:N", scale=None)))
+    x, title = quantitative("x", "x", scale, "median, ms"), "median, ms"
+    spread = [{"y": name, "low": min(found), "high": max(found)} for name, row in rows.items() if (found := [one.latency.p50_ms for one in row if one])]
+    layers = [alt.Chart(data(spread)).mark_rule(stroke="var(--rule)", strokeWidth=2).encode(y=y, x=quantitative("x", "low", scale, title), x2="high:Q")]
+    for number, points in enumerate(targets):
+        shape, _, colour = FAMILY[number % len(FAMILY)]
+        look = {"filled": True, "fill": colour} if number == 0 else {"stroke": colour, "strokeWidth": 2}
+        layers.append(alt.Chart(data(points)).mark_point(shape=shape, size=50 if number == 0 else 80, opacity=1, **look).encode(y=y, x=x))
     height = 22 * len(rows) + 48
     said = "; ".join(f"{name}: {', '.join(ms(row.latency.p50_ms) if row else 'none' for row in found)} ms" for name, found in rows.items())
     return render(alt.layer(*layers), f"Medians of the targets. {said}", width=width, height=height, padding=padding)
-
-
-__all__ = ["Label", "candidates", "math", "roofline", "side_by_side"]

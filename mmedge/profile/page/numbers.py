@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
+from markupsafe import Markup, escape
+
+from mmedge.profile.table import short
+
 DASH = "–"
 
 
 def ms(value: float | None) -> str:
     """Milliseconds, or any figure: ``0.142``, ``8.40``, ``58.2``, ``757``."""
-    if value is None:
-        return DASH
-    size = abs(value)
-    return f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3}f}"
+    return DASH if value is None else short(value)
 
 
-def interval(bounds: tuple[float, float] | None) -> str:
-    return f"{ms(bounds[0])}–{ms(bounds[1])}" if bounds else ""
+def interval(bounds: tuple[float, float]) -> str:
+    return f"{short(bounds[0])}–{short(bounds[1])}"
 
 
 def share(value: float | None) -> str:
@@ -30,5 +33,10 @@ def scaled(value: float, unit: str) -> str:
     """5.9e9 FLOP -> ``5.90 GFLOP``."""
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
-            return f"{ms(value / factor)} {prefix}{unit}"
+            return f"{short(value / factor)} {prefix}{unit}"
     return f"{value:.0f} {unit}"
+
+
+def breakable(name: str) -> Markup:
+    """A dotted or joined name that may go on in the next line after each of its parts."""
+    return Markup("<wbr>").join(escape(part) for part in re.findall(r"[^/._]*[/._]|[^/._]+", name))

@@ -25,6 +25,7 @@ CONFIG = {
         "labelFontSize": TEXT_PX,
         "labelPadding": 5,
         "labelBound": False,
+        "labelOverlap": False,
         "titleColor": "var(--muted)",
         "titleFontSize": TEXT_PX,
         "titleFontWeight": "normal",

@@ -8,20 +8,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mmedge.profile.page.figures import SMALL, WIDE, distribution, drift, waterfall
+from mmedge.profile.page.figures import SMALL, WIDE, distribution, drift, outside, waterfall
 from mmedge.profile.page.maps import candidates, roofline
 from mmedge.profile.page.numbers import ms, whole
-from mmedge.profile.report import Fresh, Kind, Operators, Report, Roof, Row, Rules, Trial
+from mmedge.profile.report import Fresh, Kind, Report, Row, Rules, Trial
+from mmedge.profile.rows import keyed, title, word_of
+from mmedge.profile.table import MARK, MEMORY, STARTS
 
 SHOWN_KINDS = 9
-START = {
-    "import_ms": "import",
-    "load_ms": "read and verify",
-    "compile_ms": "open every graph",
-    "first_inference_ms": "first run of every graph",
-    "first_answer_ms": "from start to first answer",
-}
-MEMORY = {"peak_rss_mb": "peak RSS", "steady_rss_mb": "steady RSS", "steady_pss_mb": "steady PSS", "device_mb": "accelerator"}
+OWN = {"processors", "decode loop", "rest"}
+"""Parts of a verb that are no graph."""
+UNITS = {"mb": "MB"}
 Pair = tuple[Markup, Markup]
 Line = tuple[str, float, float, float, float]
 """Of a table of bars: what, median, least, most, share of the longest."""
@@ -37,41 +34,50 @@ class View:
 
     def __init__(self, report: Report, name: str, points: int) -> None:
         self.report, self.name = report, name
-        sampled = [row for row in report.rows if row.samples and row.samples.latency_ms and row.level != "stage"]
-        self.thinned = any(row.samples and len(row.samples.latency_ms) > points for row in sampled)
-        self.distributions = [(row, distribution(row, points)) for row in sampled]
-        self.drifts = [(row, drift(row, points)) for row in sampled]
-        self.doubtful = [row for row in report.rows if row.verdict and row.verdict.word != "stable" and row.verdict.evidence]
-        self.verbs = [row for row in report.rows if row.breakdown]
-        self.operators: list[tuple[Row, Operators]] = [(row, row.operators) for row in report.rows if row.operators and row.operators.kinds]
-        self.roofs: list[tuple[Row, Roof]] = [(row, row.roof) for row in report.rows if row.roof]
-        self.identities = [(row, row.identity) for row in report.rows if row.identity]
-        self.usage = [row for row in report.rows if row.usage and (row.usage.cores is not None or row.usage.millijoules is not None)]
-        said = [row.usage.energy for row in report.rows if row.usage] + ([report.conditions.energy] if report.conditions else [])
+        keys = keyed(report)
+        self.rows = [(title(keys, key), row) for key, row in keys.items()]
+        sampled = [(named, row) for named, row in self.rows if row.samples and row.samples.latency_ms and row.level != "stage"]
+        self.thinned = any(row.samples and len(row.samples.latency_ms) > points for _, row in sampled)
+        self.gave_up = any(row.samples and row.samples.dropped_ms for _, row in sampled)
+        self.distributions = [(named, row, outside(row), distribution(row, named, points)) for named, row in sampled]
+        self.drifts = [(named, row, outside(row), drift(row, named, points)) for named, row in sampled]
+        self.doubtful = [(named, row) for named, row in self.rows if row.verdict and row.verdict.word != "stable" and row.verdict.evidence]
+        self.whole = [(named, row) for named, row in self.rows if row.breakdown]
+        slowest = sorted(self.rows, key=lambda one: -one[1].latency.p50_ms)
+        self.operators = [(named, row) for named, row in slowest if row.operators and row.operators.kinds]
+        self.roofs = [(named, row, row.roof) for named, row in self.rows if row.roof]
+        self.identities = [(named, row) for named, row in self.rows if row.identity]
+        self.usage = [(named, row.usage) for named, row in self.rows if row.usage and (row.usage.cores is not None or row.usage.millijoules is not None)]
+        self.measures_energy = any(usage.millijoules is not None for _, usage in self.usage)
+        said = [row.usage.energy for _, row in self.rows if row.usage] + ([report.conditions.energy] if report.conditions else [])
         self.meters = [meter for meter in dict.fromkeys(said) if meter]
         self.startup = _startup(report)
         self.tiles = _tiles(report)
         self.facts = _facts(report)
         self.how = _how(report)
+        turn = report.turn
+        self.waterfall = (waterfall(turn, WIDE), waterfall(turn, SMALL)) if turn and turn.spans else None
+        # only what computes and moves something has a place on logarithmic axes
+        drawn = [(row, roof) for _, row, roof in self.roofs if min(roof.flops, roof.bytes, roof.gflops_s, roof.gb_s, row.latency.p50_ms) > 0]
+        self.roofline = (roofline(drawn, WIDE), roofline(drawn, SMALL)) if drawn else None
+        self.candidates = _candidates(report)
 
-    @property
-    def waterfall(self) -> Pair | None:
-        turn = self.report.turn
-        return (waterfall(turn, WIDE), waterfall(turn, SMALL)) if turn and turn.spans else None
+    def mark(self, row: Row | None = None) -> str:
+        """What stands behind a figure that is not to be trusted; without a row, behind those of start-up and memory."""
+        return "" if word_of(self.report, row) == "stable" else MARK
 
-    @property
-    def roofline(self) -> Pair | None:
-        """Only what computes and moves something has a place on logarithmic axes."""
-        drawn = [(row, roof) for row, roof in self.roofs if min(roof.flops, roof.bytes, roof.gflops_s, roof.gb_s, row.latency.p50_ms) > 0]
-        return (roofline(drawn, WIDE), roofline(drawn, SMALL)) if drawn else None
+    def computes(self, part: str) -> bool:
+        """Whether a part of a verb or a turn is a model's work."""
+        waits = {row.name for row in self.report.rows if row.level == "stage" and row.where == "wait"}
+        return part not in OWN | waits
 
-    @property
-    def candidates(self) -> list[tuple[str, Markup]]:
-        graphs: dict[str, list[Trial]] = {}
-        for trial in self.report.trials:
-            if trial.median_ms > 0:
-                graphs.setdefault(trial.graph, []).append(trial)
-        return [(name, candidates(trials)) for name, trials in graphs.items()]
+
+def _candidates(report: Report) -> list[tuple[str, Markup]]:
+    graphs: dict[str, list[Trial]] = {}
+    for trial in report.trials:
+        if trial.median_ms > 0:
+            graphs.setdefault(trial.graph, []).append(trial)
+    return [(name, candidates(trials)) for name, trials in graphs.items()]
 
 
 def _tiles(report: Report) -> list[tuple[str, str, str]]:
@@ -96,7 +102,7 @@ def _startup(report: Report) -> list[tuple[str, str, list[Line]]]:
     if not report.startup or not report.startup.processes:
         return []
     processes = report.startup.processes
-    return [("Start", "ms", _lines(processes, START)), ("Memory", "MB", _lines(processes, MEMORY))]
+    return [("Start", "ms", _lines(processes, STARTS)), ("Memory", "MB", _lines(processes, MEMORY))]
 
 
 def _lines(processes: Sequence[Fresh], named: dict[str, str]) -> list[Line]:
@@ -108,8 +114,14 @@ def _lines(processes: Sequence[Fresh], named: dict[str, str]) -> list[Line]:
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     """All that the machine told, whatever it is called."""
-    facts = [(key.replace("_", " "), _told(value)) for key, value in report.machine.model_dump().items()]
-    return [(key, value) for key, value in facts if value]
+    told = [(key, _told(value)) for key, value in report.machine.model_dump().items()]
+    return [(_headed(key), value) for key, value in told if value]
+
+
+def _headed(key: str) -> str:
+    """``memory_mb`` -> ``memory, MB``."""
+    name, _, unit = key.rpartition("_")
+    return f"{name.replace('_', ' ')}, {UNITS[unit]}" if unit in UNITS else key.replace("_", " ")
 
 
 def _told(value: Any) -> str:
@@ -117,6 +129,8 @@ def _told(value: Any) -> str:
         return ", ".join(f"{key} {_told(inner)}" for key, inner in value.items() if inner is not None)
     if isinstance(value, list | tuple | set):
         return ", ".join(map(_told, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)
 
 
@@ -144,9 +158,6 @@ def few(kinds: Sequence[Kind]) -> list[Kind]:
     return [*kinds[:SHOWN_KINDS], Kind(kind="others", count=sum(kind.count for kind in rest), ms=sum(kind.ms for kind in rest))]
 
 
-def groupby_kept(rows: Sequence[Row], field: str) -> list[tuple[str, list[Row]]]:
-    """Rows by a field, in the order in which its values first came."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(getattr(row, field), []).append(row)
-    return list(groups.items())
+def levels(rows: Sequence[tuple[str, Row]]) -> list[list[tuple[str, Row]]]:
+    """Named rows, level by level, in the order in which the levels first came."""
+    return [[(name, row) for name, row in rows if row.level == level] for level in dict.fromkeys(row.level for _, row in rows)]

@@ -1,0 +1,338 @@
+"""The page of a profile: what is on it, that nothing gets out of it, and how it looks in a browser."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import browser
+import numpy as np
+import pytest
+from made import made_latency, made_machine, made_report
+from PIL import Image
+
+from mmedge.errors import MmedgeError
+from mmedge.profile.page import SECTIONS, page, write_page
+from mmedge.profile.page.figures import outside, seen, thinned
+from mmedge.profile.page.labels import Scale, place
+from mmedge.profile.report import Report, Row, Samples
+from mmedge.profile.table import short
+
+LIMIT = 2_000_000
+FEW = {"vad/vad", "eyes/text_encoder", "eyes.classify", "end of speech -> done", "end of speech", "mind"}
+VOID = {"meta", "link", "br", "wbr", "hr", "img", "input"}
+HOSTILE = '"><img src=x onerror=alert(1)></style></script><script>alert(2)</script>{{ 7 * 7 }} |\\'
+
+
+def cut_down(report: Report) -> Report:
+    return report.model_copy(update={"rows": tuple(row for row in report.rows if row.name in FEW), "trials": report.trials[:3]})
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, the text under each, and whether every one is closed in its turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == [], f"never closed: {self._open}"
+
+    def handle_starttag(self, tag, attrs):
+        assert len({name for name, _ in attrs}) == len(attrs), f"an attribute twice: {tag} {attrs}"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open and self._open[-1] == tag, f"</{tag}> closes {self._open[-3:]}"
+        self._open.pop()
+
+    def handle_data(self, data):
+        self.texts.append((self._open[-1] if self._open else "", data))
+
+    def named(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def text():
+    return page([cut_down(made_report())])
+
+
+@pytest.fixture(scope="module")
+def parsed(text):
+    return Parsed(text)
+
+
+def test_every_tag_is_closed_and_every_id_is_there_once(parsed):
+    ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+    assert len(set(ids)) == len(ids)
+    assert {attrs["href"].removeprefix("#") for attrs in parsed.named("a")} <= set(ids)
+
+
+def test_nothing_comes_from_anywhere(text, parsed):
+    assert "://" not in text and "@import" not in text and "url(" not in text
+    assert not [attrs for _, attrs in parsed.tags if "src" in attrs]
+    assert {attrs["href"] for attrs in parsed.named("link")} == {"data:,"}
+
+
+def test_every_section_is_there(parsed):
+    assert [data for tag, data in parsed.texts if tag == "h3"] == list(SECTIONS)
+
+
+def test_charts_and_tables_can_be_read_without_being_seen(parsed):
+    for attrs in parsed.named("svg"):
+        assert attrs["role"] == "img" and len(attrs["aria-label"]) > 20
+    assert all("scope" in attrs for attrs in parsed.named("th"))
+    levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in pairwise(levels))
+    told = next(attrs["aria-label"] for attrs in parsed.named("svg") if attrs["aria-label"].startswith("Waterfall"))
+    assert "mind, a model, from 525 for 7.70 ms" in told and "first audio at 629 ms" in told
+
+
+def test_colours_can_be_told_from_the_page_they_lie_on():
+    """WCAG 2.2: 4.5 to 1 for text, 3 to 1 for what a chart is drawn with."""
+    from mmedge.profile.page import _text
+
+    found = {name: (light, dark) for name, light, dark in re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\);", _text("page.css"))}
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear))
+
+    def contrast(one, other):
+        high, low = sorted((luminance(one), luminance(other)), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    for scheme in (0, 1):
+        for ground in ("page", "panel"):
+            for name in ("ink", "muted", "model", "good", "warn", "bad"):
+                assert contrast(found[name][scheme], found[ground][scheme]) >= 4.5, (name, ground, scheme)
+        for name in ("model", "wait", "third", "fourth", "roof", "other"):
+            assert contrast(found[name][scheme], found["page"][scheme]) >= 3, (name, scheme)
+
+
+def test_withheld_percentiles_say_so_and_say_why(text):
+    report = cut_down(made_report())
+    assert any(row.latency.p90_ms is None for row in report.rows)
+    latency = text[text.index('table class="latency"') : text.index('id="target-1-distributions"')]
+    assert latency.count(">withheld<") == sum((row.latency.p90_ms, row.latency.p99_ms).count(None) for row in report.rows)
+    assert "withheld below 64 calls, a 99th below 662" in text
+
+
+def test_a_figure_of_a_run_that_was_not_stable_is_marked_wherever_it_is(text):
+    row = next(row for row in made_report().rows if row.name == "eyes/text_encoder")
+    p50 = short(row.latency.p50_ms)
+    cells = re.findall(rf">{re.escape(p50)}(?![\d.])(<span class=\"doubt\")?", text)
+    assert len(cells) >= 2 and all(cells)
+    stable = short(next(row for row in made_report().rows if row.name == "vad/vad").latency.p50_ms)
+    assert f">{stable}<span" not in text
+    assert "the median rose by 14 %" in text
+
+
+def _with_hostile_words(value, key=""):
+    kept, named = {"level", "word", "bound", "mode", "arrivals", "schema"}, key in ("executed", "packages", "shapes", "p50_ms")
+    if isinstance(value, dict):
+        return {(HOSTILE + name if named else name): _with_hostile_words(one, name) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_with_hostile_words(one, key) for one in value]
+    return HOSTILE + value if isinstance(value, str) and key not in kept and value not in ("model", "wait") else value
+
+
+def test_hostile_names_stay_text():
+    report = cut_down(made_report())
+    changed = _with_hostile_words(json.loads(report.model_dump_json(by_alias=True)))
+    text = page([Report.model_validate(changed), report])
+    parsed, plain = Parsed(text), Parsed(page([report, report]))
+    assert {tag for tag, _ in parsed.tags} == {tag for tag, _ in plain.tags}
+    assert len(parsed.named("script")) == 1
+    assert not [attrs for _, attrs in parsed.tags if any(name.startswith("on") for name in attrs)]
+    assert "49 |" not in text
+    joined = "".join(data for tag, data in parsed.texts if tag != "script")
+    for said in ("assistant-mini", "cpu", "eyes.classify", "What do you see?", "ort fp32", "Intel(R) Xeon(R) Processor", "FusedMatMul"):
+        assert HOSTILE + said in joined
+
+
+def test_a_report_of_little_still_makes_a_page():
+    """As one of the first version is read: no samples, no verdicts, nothing around."""
+    latency = made_latency(np.array([3.0, 4.0, 5.0]))
+    rows = (Row(level="graph", name="a/a", where="ort fp32", latency=latency), Row(level="turn", name="early", where="", latency=latency))
+    for report in (
+        Report(bundle="toy", target="cpu", machine=made_machine(), rows=rows),
+        Report(bundle="toy", target="cpu", machine=made_machine(), rows=()),
+    ):
+        parsed = Parsed(page([report]))
+        assert [data for tag, data in parsed.texts if tag == "h3"] == [name for name in SECTIONS if name not in ("One turn", "Candidates")]
+        assert not parsed.named("svg")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[5.0], [0.0] * 3, [-40.0, 12.0, 80.0], [2.0] * 99 + [1e5], [1e-4, 1e4], [0.0, 3.0, 900.0] * 30],
+    ids=["one", "zeros", "before the end of speech", "one far away", "eight decades", "three heaps"],
+)
+def test_any_series_can_be_drawn(values):
+    samples = Samples(latency_ms=tuple(values), start_ms=tuple(float(i) for i in range(len(values))), dropped_ms=(7.0, 900.0))
+    row = Row(level="graph", name="a/a", where="null", latency=made_latency(np.array(values)), samples=samples)
+    text = page([Report(bundle="toy", target=name, machine=made_machine(), rows=(row,)) for name in ("cpu", "null")])
+    assert len(Parsed(text).named("svg")) == (6 if row.latency.p50_ms > 0 else 4)
+    assert "NaN" not in text and "Infinity" not in text and "undefined" not in text
+    assert "2 given up" in text
+
+
+def test_an_axis_ends_where_a_few_calls_would_press_all_others_together_and_says_so():
+    values = [10.0 + i / 100 for i in range(200)] + [300.0, 450.0]
+    row = Row(level="graph", name="a/a", where="", latency=made_latency(np.array(values)), samples=Samples(latency_ms=tuple(values)))
+    assert seen(row) == (10.0, pytest.approx(11.98 + 0.6 * 1.98, abs=0.02))
+    assert outside(row) == "2 slower, up to 450 ms"
+    tail = values[:180] + [50.0] * 22  # a tenth is no outlier
+    row = row.model_copy(update={"samples": Samples(latency_ms=tuple(tail))})
+    assert seen(row) == (10.0, 50.0) and outside(row) == ""
+
+
+def test_thinning_keeps_every_outlier():
+    values = np.random.default_rng(0).normal(10, 0.1, 5000)
+    values[[17, 3210]] = 99.0, 1.0
+    kept = thinned(values, 200)
+    assert len(kept) <= 200 and kept == sorted(kept)
+    assert {17, 3210} <= set(kept)
+    assert thinned(values[:150], 200) == list(range(150))
+
+
+def test_labels_do_not_lie_on_each_other():
+    points = [(100.0 + 3 * i, 100.0 + i) for i in range(8)]
+    labels = place(points, [f"graph/{i} 80 %" for i in range(8)], 400, 300)
+    boxes = [(label.x if label.align == "left" else label.x - 80, label.y) for label in labels]
+    for i, (x, y) in enumerate(boxes):
+        assert all(abs(x - ox) >= 70 or abs(y - oy) >= 13 for ox, oy in boxes[:i])
+
+
+def test_ticks_of_a_logarithmic_axis_are_round_and_few():
+    assert Scale(0.9, 60, 800).ticks() == [1, 2, 5, 10, 20, 50]
+    assert Scale(0.09, 1500, 240).ticks() == pytest.approx([0.1, 1, 10, 100, 1000])
+
+
+def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    report = made_report().model_copy(update={"rows": (), "trials": (), "turn": None})
+    write_page([report], tmp_path / "page.html")
+    assert Parsed((tmp_path / "page.html").read_text(encoding="utf-8")).named("h1")
+    with pytest.raises(MmedgeError) as caught:
+        write_page([report], tmp_path / "nowhere" / "page.html")
+    assert caught.value.fix == "choose a folder that you may write to"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(MmedgeError) as caught:
+        write_page([report], tmp_path / "other.html")
+    assert str(caught.value) == 'error: vl_convert is not installed\nfix: pip install "mmedge[page]"'
+    assert not (tmp_path / "other.html").exists()
+
+
+@pytest.mark.full
+def test_many_targets_fit_into_two_megabytes():
+    reports = [made_report(f"board-{number}", calls=3000, turns=100) for number in range(6)]
+    assert len(page(reports).encode()) < LIMIT
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The one place where a browser may be missing: these tests are then skipped."""
+    if not browser.found():
+        pytest.skip(browser.MISSING)
+    opened = browser.Browser()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    long = made_report("a-target-whose-name-has-no-end-" + "x" * 200)
+    row = long.rows[0].model_copy(update={"name": "n" * 300 + "|", "where": "w" * 300})
+    long = long.model_copy(update={"bundle": "b" * 200, "rows": (row, *long.rows[1:]), "not_run": ("r" * 300,)})
+    write_page([made_report()], folder / "one.html")
+    write_page([made_report(), long], folder / "long.html")
+    return folder
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", ["one", "long"])
+def test_it_shows_in_a_browser(chromium, written, name, width, scheme):
+    chromium.open(written / f"{name}.html", width=width, scheme=scheme)
+    assert chromium.complaints() == []
+    assert chromium.evaluate("document.scrollingElement.scrollWidth") <= width
+    assert chromium.evaluate("[...document.querySelectorAll('svg')].filter(one => one.getBoundingClientRect().width).length") > 30
+    with Image.open(io.BytesIO(chromium.screenshot(4000))) as shot:
+        colours = shot.convert("RGB").getcolors(1 << 24)
+        most, ground = max(colours)
+    assert (sum(ground) > 600) == (scheme == "light")
+    assert most < 0.97 * shot.width * shot.height and len(colours) > 500
+
+
+@pytest.mark.full
+def test_the_button_turns_the_scheme(chromium, written):
+    chromium.open(written / "one.html", scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = chromium.evaluate(ground)
+    chromium.evaluate("document.getElementById('scheme').click()")
+    assert (before, chromium.evaluate(ground)) == ("rgb(18, 22, 28)", "rgb(255, 255, 255)")
+    chromium.evaluate("document.getElementById('scheme').click()")
+    assert chromium.evaluate(ground) == before
+
+
+COPIED = {
+    "clipboard": "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.got = text; }}})",
+    "selection": """Object.defineProperty(navigator, 'clipboard', {value: undefined});
+        document.execCommand = (what) => { window.got = document.activeElement.value; return what === 'copy'; }""",
+    "by hand": """Object.defineProperty(navigator, 'clipboard', {value: undefined}); document.execCommand = () => false;
+        document.querySelector('dialog').showModal = function () { this.show(); window.got = this.querySelector('textarea').value; }""",
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("way", COPIED)
+def test_the_copied_markdown_is_the_table(chromium, written, way):
+    chromium.open(written / "long.html")
+    chromium.evaluate(COPIED[way])
+    chromium.evaluate("document.querySelectorAll('table.latency')[1].closest('section').querySelector('button.copy').click()")
+    got = chromium.evaluate("new Promise((done) => setTimeout(() => done(window.got), 50))")
+    head, rule, *lines = got.splitlines()
+    assert head == "| Name | Level | p50 ms | p90 ms | p99 ms | Calls | Verdict | Where, or given what |"
+    assert rule == "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |"
+    rows = made_report().rows
+    assert len(lines) == len(rows)
+    for line, row in zip(lines, rows):
+        cells = line.strip("| ").split(" | ")
+        low, high = row.latency.p50_interval_ms
+        assert cells[0] == (row.name if row is not rows[0] else "n" * 300 + "\\|")
+        assert cells[1] == row.level
+        assert cells[2].replace("~", "") == f"{short(row.latency.p50_ms)} ({short(low)}–{short(high)})"
+        assert ("~" in cells[2]) == (row.verdict.word != "stable")
+        assert cells[4].startswith(short(row.latency.p99_ms)) if row.latency.p99_ms else cells[4] == "withheld"
+        assert cells[5:7] == [str(row.latency.n), row.verdict.word]
+
+
+@pytest.mark.full
+def test_it_prints_light_and_nothing_is_cut_off(chromium, written):
+    chromium.open(written / "one.html", width=700, scheme="dark")
+    chromium.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert chromium.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert chromium.evaluate("document.scrollingElement.scrollWidth") <= 700
+    cut = "[...document.querySelectorAll('svg, table')].filter(one => one.getBoundingClientRect().right > 701).length"
+    assert chromium.evaluate(cut) == 0
+    assert chromium.evaluate("getComputedStyle(document.querySelector('article')).breakBefore") == "page"
+    assert chromium.pdf().startswith(b"%PDF")
