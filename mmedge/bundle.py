@@ -78,6 +78,7 @@ class Bundle:
             cls.open(path)
         if path.exists() and not (path / MANIFEST).exists() and not (path / LOCK).exists() and (path.is_file() or any(path.iterdir())):
             raise MmedgeError(f"{path} exists and is not a bundle", "choose another folder with -o")
+        new = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = open(path / LOCK, "ab")  # noqa: SIM115 (closed by the stack below)
@@ -90,7 +91,14 @@ class Bundle:
                 raise MmedgeError(f"another build is writing to {path}", "wait for it, or choose another folder with -o") from error
             for left in path.glob(f"{SCRATCH}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            yield cls(path, None if create else read_json(path / MANIFEST, Manifest, fix=AGAIN))
+            try:
+                yield cls(path, None if create else read_json(path / MANIFEST, Manifest, fix=AGAIN))
+            except BaseException:
+                if os.listdir(path) == [LOCK]:  # nothing came of it
+                    (path / LOCK).unlink()
+                    if new:
+                        path.rmdir()
+                raise
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -217,9 +225,7 @@ class Bundle:
             yield opened
 
     @contextlib.contextmanager
-    def session(
-        self, role: str, target: str | Target, *, through: Callable[[str, Runner], Runner] = lambda name, opened: opened
-    ) -> Iterator[Any]:
+    def session(self, role: str, target: str | Target, *, through: Callable[[str, Runner], Runner] = lambda name, opened: opened) -> Iterator[Any]:
         """Open one model for use: ``with bundle.session("eyes", target="cpu") as eyes: eyes.classify(...)``.
 
         Args:

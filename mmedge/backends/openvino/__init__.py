@@ -74,14 +74,20 @@ class OpenvinoRunner:
         # The declared inputs and outputs are the graph's own: OpenVINO keeps the names but not the names of dimensions.
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self.outputs: tuple[TensorSpec, ...] = graph.outputs
+        self._tensor = openvino.Tensor
         self._plain: Any = None
+        self._read: Feeds = {}
         self._turns: tuple[Any, Any] | None = None
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        self._plain = self._plain or self._compiled.create_infer_request()
-        # Inputs are read in place; outputs are copied, so that they outlive the next run.
-        results = self._plain.infer(check_feeds(self.inputs, feeds), share_inputs=True, share_outputs=False)
-        return {spec.name: results[index] for index, spec in enumerate(self.outputs)}
+        request = self._plain = self._plain or self._compiled.create_infer_request()
+        # Inputs are read in place, outputs copied, so that they outlive the next run. Handed to infer() as a dict, feeds cost a small graph 20 us more.
+        checked = check_feeds(self.inputs, feeds)
+        for name, array in checked.items():
+            request.set_tensor(name, self._tensor(array, shared_memory=array.flags.writeable))
+        request.infer()
+        self._read = checked  # the request's tensors use the arrays' memory
+        return {spec.name: request.get_output_tensor(index).data.copy() for index, spec in enumerate(self.outputs)}
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
         self._turns = self._turns or (self._compiled.create_infer_request(), self._compiled.create_infer_request())
