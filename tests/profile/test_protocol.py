@@ -124,10 +124,13 @@ def test_of_a_fast_call_an_even_share_is_kept():
     assert early == pytest.approx(2 / 3, abs=0.02)  # 30 000 calls of 45 000
 
 
-def test_cpu_time_is_the_processs():
-    """A call that really computes, on a clock that takes its word for it."""
-    made = measure(lambda: sum(range(20_000)), Rules(seconds=0.05, samples=1))
-    assert 0 < made.cpu_s <= 1.5 * made.wall_s + 0.05
+@pytest.mark.parametrize("rules", [{"seconds": 0.2}, {"mode": "paced", "rate_hz": 50, "seconds": 0.4}])
+def test_cpu_time_and_wall_time_are_the_calls_and_not_what_is_between(monkeypatch, rules):
+    """Half of each call computes."""
+    stage = steady(10)
+    monkeypatch.setattr(protocol.time, "process_time", lambda: 0.005 * stage.calls)
+    made = run(stage, samples=1, **rules)
+    assert (made.calls, made.cpu_s, made.wall_s) == (20, pytest.approx(0.1), pytest.approx(0.2))
 
 
 # Paced
