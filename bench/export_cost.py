@@ -14,6 +14,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -63,10 +64,10 @@ print(json.dumps([done.returncode, seconds, resource.getrusage(resource.RUSAGE_C
 
 def measured(model: Model, command: list[str]) -> tuple[float, float]:
     """(seconds, MB) of one export into an empty folder, called from an empty folder: some tools keep there what they have done before."""
-    shutil.rmtree(model.out.parent, ignore_errors=True)
-    model.out.parent.mkdir(parents=True)
+    shutil.rmtree(model.out, ignore_errors=True)
     environ = {**os.environ, **coverage.ENVIRONMENT, "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))}
-    said = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True, check=True, env=environ, cwd=model.out.parent).stdout
+    with tempfile.TemporaryDirectory() as empty:
+        said = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True, check=True, env=environ, cwd=empty).stdout
     status, seconds, peak_mb, error = json.loads(said)
     if status:
         raise RuntimeError(f"{command}: {error}")
