@@ -22,6 +22,7 @@ COMPARISONS = [
     "chat_speed",
     "cache_copy",
     "profile_truth",
+    "profile_peers",
 ]
 HEAD = """# Measured
 
