@@ -82,7 +82,7 @@ class Rapl:
         for zone, range_uj in self._ranges_uj.items():
             try:
                 now_uj = _counter(zone)
-            except OSError:
+            except (OSError, ValueError):
                 self._joules = math.nan
                 break
             passed_uj = now_uj - self._last_uj[zone]
@@ -106,7 +106,7 @@ class Rails:
             at_s, last_w = self._last
             try:
                 now_w = self._power_w()
-            except OSError:
+            except (OSError, ValueError):  # ValueError: an empty file
                 if self._now_s() - at_s > SILENT_S:
                     self._joules = math.nan
                 return self._joules
@@ -145,8 +145,8 @@ def _rapl(root: Path, now_s: Now) -> Meter | str:
             made = Rapl(packages + memory)
         except PermissionError:
             return f"RAPL is readable by root only (until the next start: sudo chmod a+r /sys/class/powercap/{kind}:*/energy_uj)"
-        except OSError as error:
-            return f"RAPL does not answer ({error.strerror})"
+        except (OSError, ValueError) as error:
+            return f"RAPL does not answer ({error})"
         return made if any(_counter(zone) for zone in packages) else "RAPL counts nothing here"
     return "no RAPL"
 
@@ -175,8 +175,8 @@ def _rails(root: Path, now_s: Now) -> Meter | str:
     chips = " and ".join(dict.fromkeys(named[name].chip for name in wanted))
     try:
         return Rails(f"{chips}: {' + '.join(wanted)}", lambda: sum(named[name].read_w() for name in wanted), now_s)
-    except OSError as error:
-        return f"the power rails {', '.join(wanted)} do not answer ({error.strerror})"
+    except (OSError, ValueError) as error:
+        return f"the power rails {', '.join(wanted)} do not answer ({error})"
 
 
 @dataclass(frozen=True)

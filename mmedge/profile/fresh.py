@@ -97,6 +97,9 @@ class Opened(Bundle):
     def graphs_of(self, target: Target) -> list[tuple[str, str]]:
         return [(role, name) for role, model in self.manifest.models.items() for name in model.graphs_for(target).values()]
 
+    def of(self, role: str) -> list[tuple[str, Started]]:
+        return [(name, runner) for (owner, name), runner in self.runners.items() if owner == role]
+
     @contextmanager
     def runner(self, role: str, name: str, target: Target) -> Iterator[Runner]:
         yield self.runners[role, name]
@@ -172,10 +175,12 @@ def _series(opened: Opened) -> dict[str, float]:
 
     rules = Rules(seconds=SERIES_S, samples=SERIES_RUNS)
     medians = {}
-    for (role, name), runner in opened.runners.items():
-        feeds, _ = Golden(opened, role).graph(name)
-        runner.run(feeds)
-        medians[f"{role}/{name}"] = summarise(measure(partial(runner.run, feeds), rules).samples.latency_ms).p50_ms
+    for role in opened.manifest.models:
+        golden = Golden(opened, role)
+        for name, runner in opened.of(role):
+            feeds, _ = golden.graph(name)
+            runner.run(feeds)
+            medians[f"{role}/{name}"] = summarise(measure(partial(runner.run, feeds), rules).samples.latency_ms).p50_ms
     return medians
 
 

@@ -128,6 +128,11 @@ def test_thor_has_its_input_on_a_chip_of_its_own(tmp_path):
     assert meter.read_j() == pytest.approx(46.0)
 
 
+def test_rails_that_are_there_and_do_not_answer_are_told_as_such(tmp_path):
+    tree(tmp_path, ina3221(1, [("VDD_IN", "", 1000)]))
+    assert "the power rails VDD_IN do not answer" in find(tmp_path)
+
+
 def test_the_power_of_a_part_and_a_battery_are_no_meter(tmp_path):
     files = {"hwmon0/name": "amdgpu", "hwmon0/power1_average": "9000000", "hwmon1/name": "BAT0", "hwmon1/power1_input": "8000000"}
     files |= {"hwmon1/in0_input": "12000", "hwmon1/curr1_input": "500"}
