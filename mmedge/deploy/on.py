@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmedge.bundle import MANIFEST, Bundle
+from mmedge.deploy.program import Report
 from mmedge.deploy.releases import folder_of, live, look, name_of
-from mmedge.deploy.remote import Report
 from mmedge.documents import M
 
 

@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from mmedge.bundle import Bundle
+from mmedge.deploy.program import Report
 from mmedge.deploy.releases import folder_of, live, locked, look, name_of, prune, ready, switch
-from mmedge.deploy.remote import Remote, Report
+from mmedge.deploy.remote import Remote
 from mmedge.deploy.upload import upload
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError

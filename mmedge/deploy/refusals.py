@@ -36,6 +36,7 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     ("No space left on device|Disk quota exceeded", "no space left on {host} in {folder}", "free some there, or name a folder on another disk: {host}:FOLDER"),
     ("Read-only file system", "{folder} on {host} lies on a disk that is read-only", "mount it writable, or name another folder: {host}:FOLDER"),
     ("Permission denied|Operation not permitted", "{folder} on {host} may not be written: {said}", "name a folder that is yours: {host}:FOLDER"),
+    ("Not a directory|File exists|File name too long|Too many levels", "{folder} on {host} can be no folder: {said}", "name another: {host}:FOLDER"),
     (
         "protocol version mismatch|is your shell clean",
         "the shell of {host} prints something before rsync can speak",
@@ -57,7 +58,8 @@ def refusal(host: str, folder: str, doing: str, words: str) -> MmedgeError:
         if found := next((line for line in lines if re.search(pattern, line)), None):
             around = {"host": host, "name": host.rpartition("@")[2].strip("[]"), "folder": folder, "said": found}
             return MmedgeError(what.format(**around), fix.format(**around))
-    return MmedgeError(f"{doing} failed on {host}: {lines[-1] if lines else 'it said nothing'}", f"try by hand what ssh says: ssh {host}")
+    telling = [line for line in lines if re.search("error|fail|cannot|bad |denied|refused", line, re.IGNORECASE)] or lines[-1:]
+    return MmedgeError(f"{doing} failed on {host}: {telling[0] if telling else 'it said nothing'}", f"try by hand what ssh says: ssh {host}")
 
 
 def plain(line: str) -> str:

@@ -24,6 +24,7 @@ KEPT = 3
 """Releases that stay: the live one, the one before it for ``--rollback``, and one more."""
 HASH = re.compile("[0-9a-f]{12}")
 TOOLS = {"rsync": "rsync", "flock": "util-linux", "sha256sum": "coreutils"}
+TAKEN = 75
 BEAT_S, SILENT_S = 15, 60
 """How often the holder of the lock says that it is there, and how long a silent one holds it."""
 
@@ -132,31 +133,27 @@ def locked(far: Remote) -> Iterator[Callable[[], None]]:
     """
     who = f"{socket.gethostname()} since {datetime.now():%H:%M}"
     stop = threading.Event()
-    with far.started(LOCK, far.path, who, str(SILENT_S)) as process:
-        assert process.stdin and process.stdout and process.stderr
-        lines = iter(process.stdout.readline, b"")
+    with far.start(LOCK, far.path, who, str(SILENT_S)) as shell:
+        lines = iter(shell.stdout.readline, b"")
         for line in lines:
             if line == f"{BEGINS}\n".encode():
                 break
         answer = next(lines, b"").decode(errors="replace")
         if answer != "held\n":
-            process.stdin.close()
-            words, status = process.stderr.read().decode(errors="replace"), process.wait()
-            if status == 75:
+            if shell.wait() == TAKEN:
                 raise MmedgeError(
                     f"another push to {far.host}:{far.folder} is under way, from {plain(answer)}", f"wait for it; a dead one lets go after {SILENT_S} s"
                 )
-            raise far.refused("locking the folder", words)
-        stdin = process.stdin
+            raise far.refused("locking the folder", shell.words())
 
         def beat() -> None:
             with contextlib.suppress(OSError, ValueError):
                 while not stop.wait(BEAT_S):
-                    stdin.write(b".")
-                    stdin.flush()
+                    shell.stdin.write(b".")
+                    shell.stdin.flush()
 
         def held() -> None:
-            if process.poll() is not None:
+            if shell.status is not None:
                 raise MmedgeError(f"the connection to {far.host} was lost", "run it again: what has arrived is kept")
 
         threading.Thread(target=beat, daemon=True).start()
@@ -165,8 +162,8 @@ def locked(far: Remote) -> Iterator[Callable[[], None]]:
         finally:
             stop.set()
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                stdin.close()
-                process.wait(BEAT_S)  # then it is free for the next push
+                shell.stdin.close()
+                shell.wait(BEAT_S)  # then it is free for the next push
 
 
 def switch(far: Remote, release: str, history: tuple[str, ...]) -> None:

@@ -7,22 +7,17 @@ import json
 import os
 import re
 import shlex
-import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import Any
 
 from mmedge import __version__
+from mmedge.deploy.program import Program, Report, require
 from mmedge.deploy.refusals import plain, refusal
 from mmedge.documents import Failure, M, validate
 from mmedge.errors import BUG, USER, MmedgeError
-
-Report = Callable[[str], None]
 
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4")
 """No question is ever asked; a dead connection is noticed within a minute."""
@@ -117,20 +112,17 @@ class Remote:
         require("ssh", "openssh-client")
         with tempfile.TemporaryDirectory(prefix="mmedge-") as folder:
             socket = f"{folder}/ssh"
-            with child([*SSH, "-M", "-N", "-S", socket, "--", self.address]) as process:
-                assert process.stderr
+            with Program([*SSH, "-M", "-N", "-S", socket, "--", self.address]) as connection:
                 while not os.path.exists(socket):
-                    if process.poll() is not None:
-                        raise self.refused("connecting", process.stderr.read().decode(errors="replace"))
+                    if connection.status is not None:
+                        raise self.refused("connecting", connection.words())
                     time.sleep(POLL_S)
                 yield replace(self, socket=socket)
 
-    @contextlib.contextmanager
-    def started(self, script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A POSIX shell on the far side, running ``script`` with ``arguments``; its pipes are ours. It ends with the block at the latest."""
+    def start(self, script: str, *arguments: str, report: Report | None = None) -> Program:
+        """A POSIX shell on the far side, running ``script`` with ``arguments``; its pipes are ours."""
         command = shlex.join(["sh", "-c", f"echo {BEGINS}; {script}", "mmedge", *arguments])
-        with child([*self.ssh, "--", self.address, command]) as process:
-            yield process
+        return Program([*self.ssh, "--", self.address, command], report=report)
 
     def run(self, script: str, *arguments: str, stdin: bytes | None = b"", report: Report | None = None) -> Said:
         """Run a script to its end.
@@ -142,12 +134,13 @@ class Remote:
         Raises:
             MmedgeError: there was no way to the far side, or it ended before the script did.
         """
-        with self.started(script, *arguments) as process:
-            out, err = exchange(process, stdin, report)
-        _, begun, out = out.partition(f"{BEGINS}\n".encode())
-        if process.returncode == LOST or not begun:
-            raise self.refused("connecting", err if process.returncode else f"{err}\n{out.decode(errors='replace')}")
-        return Said(process.returncode, out, err)
+        with self.start(script, *arguments, report=report) as shell:
+            out = shell.talk(stdin)
+            status, err = shell.wait(), shell.words()
+        before, begun, out = out.partition(f"{BEGINS}\n".encode())
+        if status == LOST or not begun:
+            raise self.refused("connecting", err or before.decode(errors="replace"))
+        return Said(status, out, err)
 
     def mmedge(self, *arguments: str, report: Report) -> Any:
         """What the far side's own mmedge answers with ``--json``; its progress goes to ``report``.
@@ -189,56 +182,3 @@ class Remote:
 
     def without_mmedge(self) -> MmedgeError:
         return MmedgeError(f"{self.host} has no mmedge on its PATH, nor in ~/.local/bin", INSTALL)
-
-
-@contextlib.contextmanager
-def child(command: list[str], cwd: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that does not outlive the block, with its three pipes; it speaks English, so that it can be understood."""
-    environment = {**os.environ, "LC_ALL": "C"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=cwd, start_new_session=True) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)  # rsync's own ssh too
-
-
-def exchange(
-    process: subprocess.Popen[bytes], stdin: bytes | None, report: Report | None = None, watch: Callable[[bytes], None] | None = None
-) -> tuple[bytes, str]:
-    """Feed a program, and read all that it says: stdout, in pieces for ``watch`` too, and stderr, line by line for ``report``."""
-    assert process.stdin and process.stdout and process.stderr
-    lines: list[str] = []
-
-    def listen(stream: IO[bytes]) -> None:
-        for raw in stream:
-            lines.append(raw.decode(errors="replace"))
-            if report and (line := plain(lines[-1])):
-                report(line)
-
-    def feed(stream: IO[bytes], content: bytes) -> None:
-        for act in (lambda: stream.write(content), stream.close):
-            with contextlib.suppress(BrokenPipeError):  # it has ended: its status and its words say why
-                act()
-
-    threads = [threading.Thread(target=listen, args=(process.stderr,), daemon=True)]
-    if stdin is not None:
-        threads.append(threading.Thread(target=feed, args=(process.stdin, stdin), daemon=True))
-    for thread in threads:
-        thread.start()
-    pieces = []
-    while piece := os.read(process.stdout.fileno(), 1 << 16):
-        pieces.append(piece)
-        if watch:
-            watch(piece)
-    for thread in threads:
-        thread.join()
-    process.wait()
-    return b"".join(pieces), "".join(lines)
-
-
-def require(tool: str, package: str) -> None:
-    """Raises MmedgeError: a program of this machine's system is not installed."""
-    if shutil.which(tool) is None:
-        raise MmedgeError(f"{tool} is not installed here", f"sudo apt install {package}")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmedge.bundle import MANIFEST
-from mmedge.deploy.remote import Remote, Report, child, exchange, require
+from mmedge.deploy.program import Program, Report, require
+from mmedge.deploy.remote import Remote
 from mmedge.documents import dump_json
 from mmedge.errors import MmedgeError
 from mmedge.manifest import File, Manifest
@@ -80,10 +81,10 @@ def _rsync(
             told = now
             report(f"{int(counts[-1]) / 1e6:.0f} of {total / 1e6:.0f} MB")
 
-    with child(command, cwd=str(source)) as process:
-        out, err = exchange(process, b"".join(file.path.encode() + b"\0" for file in files), watch=watch)
-    if process.returncode:
-        raise far.refused("copying", err)
+    with Program(command, cwd=str(source)) as rsync:
+        out = rsync.talk(b"".join(file.path.encode() + b"\0" for file in files), watch)
+        if rsync.status:
+            raise far.refused("copying", rsync.words())
     found = [re.search(rb"^%s: ([0-9,.]+)" % what, out, re.MULTILINE) for what in (b"Total transferred file size", b"Literal data")]
     size, literal = (int(re.sub(rb"[,.]", b"", one[1])) if one else 0 for one in found)
     return size, literal

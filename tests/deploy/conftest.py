@@ -52,6 +52,7 @@ StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 MaxStartups 100
+SetEnv HOME={folder}
 ForceCommand {folder}/login
 """
 LOGIN = """#!/bin/sh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,18 @@ echo "$@" >>"$HOME/calls"
 [ "$1" = {command} ] || exec cat "$HOME/answers/$1"
 {body}
 """
+CUT = """
+import os, subprocess, sys, threading
+rsync = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
+def feed(left=2_000_000):
+    while left and (piece := os.read(0, min(left, 65536))):
+        os.write(rsync.stdin.fileno(), piece)
+        left -= len(piece)
+    rsync.stdin.close()
+threading.Thread(target=feed, daemon=True).start()
+os._exit(rsync.wait())
+"""
+"""A network that fails after two megabytes."""
 ACTS = {
     "push": push,
     "rollback": lambda bundle, where, target, report: rollback(bundle, where, report),
@@ -220,7 +233,7 @@ def test_a_disk_that_does_not_keep_what_is_written(board, toy_bundle, stays):
 
 def test_an_upload_that_was_cut_goes_on_where_it_stopped(board, toy_bundle, stays, delivered):
     entry = grown(toy_bundle, 3_000_000)
-    board.tool("rsync", f'{shutil.which("stdbuf")} -o0 {shutil.which("head")} -c 2000000 | {shutil.which("rsync")} "$@"')
+    board.tool("rsync", f'exec {sys.executable} -c {shlex.quote(CUT)} {shutil.which("rsync")} "$@"')
     found = stays(toy_bundle)
     assert "the connection to board was lost" in found.what and found.fix == "run it again: what has arrived is kept"
     assert not list((board.home / "mmedge/toy/releases").glob(f"*/{entry.path}")), "half a file has no name that could be taken for the whole"
