@@ -29,7 +29,8 @@ class World:
         self.root, self.now_s = root, 100.0
         self.user_s, self.idle_s, self.steal_s, self.ours_s = 50.0, 500.0, 1.0, 20.0
         self.rates = {"user_s": 0.0, "idle_s": 2.0, "steal_s": 0.0, "ours_s": 0.0}
-        tree(root, {"proc/meminfo": "MemTotal: 4194304 kB\nMemFree: 1048576 kB\nMemAvailable: 2097152 kB\nCached: 0 kB\nBuffers: 0 kB\nShmem: 0 kB\nActive: 0 kB\nInactive: 0 kB\n"})
+        memory = {"MemTotal": 4194304, "MemFree": 1048576, "MemAvailable": 2097152, "Cached": 0, "Buffers": 0, "Shmem": 0, "Active": 0, "Inactive": 0}
+        tree(root, {"proc/meminfo": "".join(f"{name}: {kb} kB\n" for name, kb in memory.items())})
         self.sleep(0.0)
         monkeypatch.setattr(psutil, "PROCFS_PATH", str(root / "proc"))
         monkeypatch.setattr(readings, "meter", lambda: "no meter: not of interest")
