@@ -115,7 +115,7 @@ def profile(
     on: options.On = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure the latency of every graph, verb and turn, start-up and memory.
+    """Measure every graph, verb and turn, start-up and memory.
 
     Several targets are measured one after the other, each in a process of its own. A latency in paced mode counts from the moment a call was due.
     Example: mmedge profile assistant-mini.bundle --target all --html profile.html
@@ -132,8 +132,9 @@ def profile(
         from mmedge.deploy.on import run_on
         from mmedge.profile.report import Profiles, Report
 
+        kinds: tuple[type[Report | Profiles], ...] = (Report, Profiles)
         asked = ["--mode", mode, "--seconds", str(seconds), *(["--rate", rate] if rate is not None else [])]
-        made: Report | Profiles = run_on(bundle, on, ["profile", *_named(target), *asked], (Report, Profiles), _progress)
+        made = run_on(bundle, on, ["profile", *_named(target), *asked], kinds, _progress)
     elif target and several(target):
         made = profile_each(bundle, target, how, _progress)
     else:

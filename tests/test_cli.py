@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "export", "compile", "check", "profile", "run", "targets", "recipes", "doctor", "inspect"]
+COMMANDS = ["demo", "export", "compile", "check", "profile", "compare", "run", "targets", "recipes", "doctor", "inspect"]
 
 
 def mmedge(*arguments, **environment):
@@ -88,7 +88,7 @@ def test_the_toy_goes_all_the_way(tmp_path):
         arguments = [] if command == "inspect" else ["--target", "cpu"]
         status, out, said = mmedge(command, bundle, *arguments, "--json")
         assert status == 0, said
-        assert json.loads(out)["schema"] == ("mmedge.report/1" if command == "profile" else "mmedge.bundle/1")
+        assert json.loads(out)["schema"] == ("mmedge.report/2" if command == "profile" else "mmedge.bundle/1")
 
 
 def test_jetson_gets_verified_onnx_and_is_told_the_rest(tmp_path):

@@ -15,13 +15,14 @@ from mmedge.assistant.parts import Summary
 from mmedge.deploy.doctor import Diagnosis
 from mmedge.documents import Failure
 from mmedge.manifest import Manifest
-from mmedge.profile.report import Report
+from mmedge.profile.compare import Comparison
+from mmedge.profile.report import Profiles, Report
 from mmedge.recipe import Recipe, Recipes
 from mmedge.target import Target, Targets
 from mmedge.turn import Turn
 
 FOLDER = Path(__file__).parents[1] / "mmedge" / "schemas"
-DOCUMENTS = [Diagnosis, Failure, Manifest, Recipe, Recipes, Report, Summary, Target, Targets, Turn]
+DOCUMENTS = [Comparison, Diagnosis, Failure, Manifest, Profiles, Recipe, Recipes, Report, Summary, Target, Targets, Turn]
 
 
 def _path(document):

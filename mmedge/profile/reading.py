@@ -14,7 +14,7 @@ from mmedge.profile.report import Fresh, Profiles, Report, Row
 LIMIT_MB = 256
 """A report with the samples of all its rows has a few megabytes; Python needs several times a file's size to read it."""
 AGAIN = "measure again: mmedge profile BUNDLE --json > report.json"
-NEW, OLD, SEVERAL = "mmedge.report/2", "mmedge.report/1", "mmedge.profiles/1"
+NEW, OLD = "mmedge.report/2", "mmedge.report/1"
 
 
 def read_report(path: Path) -> tuple[Report, ...]:
@@ -46,12 +46,9 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        noun = "bundle" if (path / "manifest.json").is_file() else "folder"
-        raise MmedgeError(
-            f"{path} is a {noun}, not a report", f"name a file; it is made by: mmedge profile {path if noun == 'bundle' else 'BUNDLE'} --json > report.json"
-        )
     try:
+        if path.is_dir():
+            raise _folder(path)
         with path.open("rb") as file:  # a pipe will do
             data = file.read((LIMIT_MB << 20) + 1)
     except FileNotFoundError as error:
@@ -72,6 +69,11 @@ def _content(path: Path) -> dict[str, Any]:
     if not finite:
         raise MmedgeError(f"{path} holds an infinite number: no figure is", AGAIN)
     return content
+
+
+def _folder(path: Path) -> MmedgeError:
+    noun, bundle = ("bundle", str(path)) if (path / "manifest.json").is_file() else ("folder", "BUNDLE")
+    return MmedgeError(f"{path} is a {noun}, not a report", f"name a file; it is made by: mmedge profile {bundle} --json > report.json")
 
 
 def _refuse_constant(name: str) -> NoReturn:

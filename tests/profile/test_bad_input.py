@@ -1,0 +1,135 @@
+"""What profile and compare answer to bad input: two lines, and a status."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+
+import pytest
+from made import made_report
+
+from mmedge import cli
+from mmedge.documents import dump_json
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    """Run a command that must fail by the user's fault; returns what is wrong, what to do, and what was printed before."""
+
+    def refused(*arguments, status=2):
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["mmedge", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        try:
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, said = capsys.readouterr()
+        what, fix = said.splitlines()[-2:]
+        assert (left.value.code, what[:7], fix[:5]) == (status, "error: ", "fix: ") and "Traceback" not in said
+        return what[7:], fix[5:], out
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path / "cache"))
+    return refused
+
+
+@pytest.fixture
+def reports(tmp_path):
+    """Two reports, the second slower by 1.5."""
+    for name, speed in (("before", 1.0), ("after", 1 / 1.5)):
+        (tmp_path / f"{name}.json").write_text(dump_json(made_report(calls=100, seed=len(name), speed=speed)))
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--mode", "open"], "there is no mode 'open'"),
+        (["--rate", "30"], "--rate is for paced calls"),
+        (["--mode", "paced"], "paced calls need a rate"),
+        *(
+            (["--mode", "paced", "--rate", rate], f"--rate {rate} is no rate")
+            for rate in ("0", "-1", "nan", "inf", "1e9", "fast", "poisson:", "normal:30", "poisson:0")
+        ),
+        *((["--seconds", seconds], "is no time to measure each row for") for seconds in ("0", "-1", "nan", "inf", "1e6")),
+        (["--mode", "paced", "--rate", "0.1", "--seconds", "3"], "at 0.1 Hz not one call is due in 3 s"),
+        (["--seconds", "many"], "Invalid value for '--seconds'"),
+        (["--html", "nowhere/profile.html"], "there is no folder nowhere for the page"),
+        (["--html", "."], ". is a folder"),
+        (["--target", "cpuu"], "there is no target 'cpuu'"),
+        (["--target", "all", "--target", "cpuu"], "there is no target 'cpuu'"),
+        (["--target", "intel-cpu"], "toy.bundle is not compiled for intel-cpu"),
+        (["--target", "intel-cpu", "--target", "jetson"], "nothing could be measured: toy.bundle is not compiled for intel-cpu (nor of 1 others)"),
+    ],
+)
+def test_a_profile_that_cannot_be_made_is_refused_before_anything_is_measured(refused, toy_bundle, options, what):
+    found, fix, out = refused("profile", "toy.bundle", *(["--target", "cpu"] if "--target" not in options else []), *options)
+    assert what in found and fix and out == ""
+
+
+def test_a_page_without_its_packages_is_refused_before_anything_is_measured(refused, toy_bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    found, fix, _ = refused("profile", "toy.bundle", "--target", "cpu", "--html", "profile.html")
+    assert (found, fix) == ("altair is not installed", 'pip install "mmedge[page]"')
+
+
+def test_a_bundle_without_an_engine_for_the_target(refused, toy_bundle):
+    found, fix, _ = refused("profile", "toy.bundle", "--target", "null", "--json")
+    assert (found, fix) == ("toy.bundle is not compiled for null", "mmedge compile toy.bundle --target null")
+
+
+def test_a_target_whose_runtime_is_not_here(refused, toy_bundle):
+    manifest = json.loads((toy_bundle / "manifest.json").read_text())
+    manifest["engines"]["jetson"] = {name: {**placed, "backend": "tensorrt"} for name, placed in manifest["engines"]["cpu"].items()}
+    (toy_bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert "tensorrt" in refused("profile", "toy.bundle", "--target", "jetson")[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "fix"),
+    [
+        ('{"schema": "mmedge.report/9"}', "report.json has schema mmedge.report/9, this mmedge reads up to mmedge.report/2", "pip install -U mmedge"),
+        ('{"schema": "mmedge.report/2", "bundle": ', "report.json cannot be read as JSON", "measure again"),
+        ('{"schema": "mmedge.turn/1"}', "report.json is not a report", "mmedge profile"),
+        (dump_json(made_report(calls=8)).replace('"n": 8,', '"n": 0,', 1), "has no samples of vad/vad", "measure again"),
+    ],
+    ids=["newer", "damaged", "other", "no-samples"],
+)
+def test_files_that_are_no_reports(refused, reports, tmp_path, content, what, fix):
+    (tmp_path / "report.json").write_text(content)
+    for order in (["report.json", "before.json"], ["before.json", "report.json"]):
+        found, todo, out = refused("compare", *order)
+        assert what in found and fix in todo and out == ""
+
+
+def test_a_bundle_is_not_a_report(refused, reports, toy_bundle):
+    assert refused("compare", "before.json", "toy.bundle")[:2] == (
+        "toy.bundle is a bundle, not a report",
+        "name a file; it is made by: mmedge profile toy.bundle --json > report.json",
+    )
+
+
+def test_one_report_alone(refused, reports):
+    assert refused("compare", "before.json")[:2] == (
+        "before.json has nothing to be compared with",
+        "name two reports or more: mmedge compare before.json after.json",
+    )
+    assert "Missing argument 'REPORT...'" in refused("compare")[0]
+
+
+@pytest.mark.parametrize("percent", ["-1", "nan", "inf"])
+def test_no_percentage(refused, reports, percent):
+    found, fix, out = refused("compare", "before.json", "after.json", "--max-regression", percent)
+    assert found == f"--max-regression {percent} is no percentage" and "--max-regression 5" in fix and out == ""
+
+
+def test_a_slowdown_past_the_limit_has_status_3(refused, reports):
+    found, fix, out = refused("compare", "before.json", "after.json", "--max-regression", "40", status=3)
+    assert found.startswith("more than 40 % slower: vad/vad 1.50x in after, ears/encoder 1.50x in after")
+    assert "quiet machine" in fix  # the made reports drift
+    assert "1.50x slower in after" in out  # the whole comparison, before the error
+    *_, printed = refused("compare", "before.json", "after.json", "--max-regression", "40", "--json", status=3)
+    assert (json.loads(printed)["schema"], json.loads(printed)["status"]) == ("mmedge.error/1", 3)
