@@ -65,9 +65,16 @@ def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
             gates += _graphs(bundle, role, target, golden)
             gates += _cases(bundle, role, target, golden)
     for gate in gates:
-        report(f"{gate.word():4} {gate.name}: {gate.value if gate.value is not None else gate.note}")
+        report(f"{gate.word():4} {gate.name}: {_said(gate)}")
     made = bundle.manifest
     return made.model_copy(update={"gates": {**made.gates, f"check {target.name}": tuple(gates)}})
+
+
+def _said(gate: Gate) -> str:
+    """What a gate found: an answer as it is, a difference as a share of what it may be."""
+    if isinstance(gate.value, float) and isinstance(gate.bound, float):
+        return f"{gate.value / gate.bound:.2%} of its bound" if gate.bound else f"differs by {gate.value}, and must not differ"
+    return gate.note if gate.value is None else str(gate.value)
 
 
 def _graphs(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Gate]:

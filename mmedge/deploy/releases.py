@@ -39,13 +39,13 @@ for one in releases/*/; do echo "release $(basename "$one")"; [ -f "$one/manifes
 exit 0
 """
 LOCK = """
-umask 022; mkdir -p -- "$1/releases" && cd -- "$1" && : >>.lock && exec 9<>.lock || exit 73
+mkdir -p -- "$1/releases" && cd -- "$1" && : >>.lock && exec 9<>.lock || exit 73
 flock -n 9 || { cat .lock; exit 75; }
 echo "$2" >.lock; echo held
 while [ "$(timeout "$3" dd bs=1 count=1 2>/dev/null 9>&-)" ]; do :; done
 """
 SWITCH = """
-umask 022; sync; cd -- "$1" && cat >.history.tmp && mv -T .history.tmp history && ln -sfn "releases/$2" .current.tmp && mv -T .current.tmp current && sync
+sync; cd -- "$1" && cat >.history.tmp && mv -T .history.tmp history && ln -sfn "releases/$2" .current.tmp && mv -T .current.tmp current && sync
 """
 REMOVE = 'cd -- "$1/releases" && shift && rm -rf -- "$@"'
 

@@ -19,8 +19,8 @@ from mmedge.deploy.refusals import plain, refusal
 from mmedge.documents import Failure, M, validate
 from mmedge.errors import BUG, USER, MmedgeError
 
-OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4")
-"""No question is ever asked; a dead connection is noticed within a minute."""
+OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4", "ClearAllForwardings=yes", "RemoteCommand=none")
+"""No question is ever asked, a dead connection is noticed within a minute, and what a Host entry is otherwise for does not get in the way."""
 SSH = ("ssh", "-T", "-x", *(word for option in OPTIONS for word in ("-o", option)))
 POLL_S = 0.02
 BEGINS = "mmedge-begins-here"
@@ -169,7 +169,9 @@ class Remote:
             raise MmedgeError(
                 f"mmedge {arguments[0]} was killed on {self.host} (signal {said.status - 128})", "see that it has memory enough: mmedge doctor, there"
             )
-        last = plain(next((line for line in reversed(said.err.splitlines()) if line.strip()), "it said nothing"))
+        last = (
+            plain(next((line for line in reversed(said.err.splitlines()) if line.strip()), "it said nothing")) if said.status else "its answer is no document"
+        )
         fix = f"try it there: ssh {self.host} mmedge {shlex.join(arguments)}"
         raise Elsewhere(f"mmedge {arguments[0]} failed on {self.host}: {last}", fix, BUG if said.status == BUG else USER)
 

@@ -21,10 +21,10 @@ PROGRESS_S = 5.0
 LINKED = 20
 """As many folders as rsync looks into for what it need not send."""
 
-MAKE = """umask 022; mkdir -p -- "$1/releases/$2" && df -Pk -- "$1/releases" | awk 'NR == 2 { print $4 }'"""
+MAKE = """mkdir -p -- "$1/releases/$2" && df -Pk -- "$1/releases" | awk 'NR == 2 { print $4 }'"""
 SUMS = 'cd -- "$1" && xargs -0 sha256sum -z --'
 READ = f'cd -- "$1" && cat {MANIFEST}'
-WRITE = f'umask 022; cd -- "$1" && cat >.manifest.tmp && sha256sum <.manifest.tmp && sync && mv -T .manifest.tmp {MANIFEST}'
+WRITE = f'cd -- "$1" && cat >.manifest.tmp && sha256sum <.manifest.tmp && sync && mv -T .manifest.tmp {MANIFEST}'
 
 
 def upload(far: Remote, source: Path, manifest: Manifest, release: str, others: Sequence[str], report: Report) -> int:

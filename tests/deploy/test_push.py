@@ -152,7 +152,7 @@ def test_the_same_again_sends_nothing_and_keeps_what_the_board_compiled(board, t
         ),
         ("compile", "echo Traceback >&2; echo 'ZeroDivisionError: division by zero' >&2; exit 1", 1, "ZeroDivisionError", "ssh board mmedge compile"),
         ("check", "kill -KILL $$", 2, "mmedge check was killed on board (signal 9)", "memory"),
-        ("check", "echo '<html>'", 2, "mmedge check failed on board: it said nothing", "ssh board mmedge check"),
+        ("check", "echo '<html>'", 2, "mmedge check failed on board: its answer is no document", "ssh board mmedge check"),
         ("check", 'echo \'{"schema": "mmedge.bundle/9"}\'', 2, "has schema mmedge.bundle/9", "install the same mmedge on both sides"),
         ("targets", 'echo \'{"schema": "mmedge.targets/1", "nearest": 1}\'', 2, "unknown key nearest", "install the same mmedge on both sides"),
         ("compile", "exit 127", 2, "board has no mmedge on its PATH", "pip install"),
