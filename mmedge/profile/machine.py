@@ -56,6 +56,33 @@ class Machine(Document):
     swap_mb: int | None = None
 
 
+class Reading(Document):
+    """The machine at one moment, or over one interval. Null where the system does not tell."""
+
+    load: float | None = None
+    steal: float | None = None
+    """Share of the CPU time that the hypervisor gave to others, 0 to 1."""
+    others: float | None = None
+    """Cores that other processes used."""
+    temperature_c: float | None = None
+    """The hottest zone."""
+    clock_mhz: float | None = None
+    """Mean over the cores of this process."""
+    free_mb: float | None = None
+
+
+class Conditions(Document):
+    """The machine before, during and after."""
+
+    before: Reading
+    during: Reading
+    after: Reading
+    governor: str | None = None
+    power_mode: str | None = None
+    energy: str = ""
+    """The meter that was read, or why there is none."""
+
+
 def machine(root: Path = SYSTEM) -> Machine:
     """Read the facts now. ``root`` is where the system's files are."""
     cores = affinity()

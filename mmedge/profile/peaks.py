@@ -18,9 +18,8 @@ from mmedge import cache
 from mmedge.documents import Document, dump_json, read_json, replace_file
 from mmedge.errors import MmedgeError
 from mmedge.profile import kernels
-from mmedge.profile.machine import machine
+from mmedge.profile.machine import Reading, machine
 from mmedge.profile.readings import watch
-from mmedge.profile.report import Reading
 from mmedge.profile.verdict import CROWDED, STOLEN
 from mmedge.runner import load_backend
 from mmedge.target import Precision, Target

@@ -15,8 +15,7 @@ from types import TracebackType
 import psutil
 
 from mmedge.profile.energy import meter
-from mmedge.profile.machine import SYSTEM, affinity, frequencies, governor, listed, number, power_mode, text
-from mmedge.profile.report import Conditions, Reading
+from mmedge.profile.machine import SYSTEM, Conditions, Reading, affinity, frequencies, governor, listed, number, power_mode, text
 
 PERIOD_S = 0.5
 QUIET_S = 0.2

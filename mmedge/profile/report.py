@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from mmedge.documents import Document
-from mmedge.profile.machine import Machine
+from mmedge.profile.machine import Conditions, Machine
 from mmedge.turn import Turn
 
 Level = Literal["graph", "verb", "turn", "stage"]
@@ -220,33 +220,6 @@ class Startup(Document):
     """Why there is no figure for the accelerator's memory."""
     note: str = ""
     """What was not controlled."""
-
-
-class Reading(Document):
-    """The machine at one moment, or over one interval. Null where the system does not tell."""
-
-    load: float | None = None
-    steal: float | None = None
-    """Share of the CPU time that the hypervisor gave to others, 0 to 1."""
-    others: float | None = None
-    """Cores that other processes used."""
-    temperature_c: float | None = None
-    """The hottest zone."""
-    clock_mhz: float | None = None
-    """Mean over the cores of this process."""
-    free_mb: float | None = None
-
-
-class Conditions(Document):
-    """The machine before, during and after."""
-
-    before: Reading
-    during: Reading
-    after: Reading
-    governor: str | None = None
-    power_mode: str | None = None
-    energy: str = ""
-    """The meter that was read, or why there is none."""
 
 
 class Rules(Document):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from statistics import median_low
 
 from mmedge.profile.estimates import summarise
+from mmedge.profile.machine import Conditions
 from mmedge.profile.measure import breakdown
-from mmedge.profile.report import Breakdown, Conditions, Level, Row, Samples
+from mmedge.profile.report import Breakdown, Level, Row, Samples
 from mmedge.profile.verdict import judge
 from mmedge.turn import Turn
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmedge.profile.estimates import LEAST_MS, SHORTEST, Values, median_interval, ratio_of_medians
-from mmedge.profile.report import Conditions, Reading, Row, Samples, Startup, Verdict, WarmUp, Word
+from mmedge.profile.machine import Conditions, Reading
+from mmedge.profile.report import Row, Samples, Startup, Verdict, WarmUp, Word
 
 ORDER: tuple[Word, ...] = ("contended", "throttled", "drifting", "unstable")
 

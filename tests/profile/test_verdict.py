@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmedge.profile.report import Conditions, Fresh, Latency, Reading, Row, Samples, Startup, Usage, Verdict, WarmUp
+from mmedge.profile.machine import Conditions, Reading
+from mmedge.profile.report import Fresh, Latency, Row, Samples, Startup, Usage, Verdict, WarmUp
 from mmedge.profile.verdict import judge, overall
 
 QUIET = Conditions(
