@@ -112,7 +112,7 @@ def least(counted: Work, place: Place, measure: Measure, *, whole: Precision | N
     small = counted.flops if whole == "int8" else counted.integer_flops
     main = peaks(place, place.precision, measure, again=again)
     integer = peaks(place, "int8", measure, again=again) if small else None
-    if main is None or (whole == "int8" and integer is None):
+    if main is None or not main.gb_s or (whole == "int8" and integer is None):
         return None
     # A runtime in half precision keeps its weights so, whatever the file has.
     size = counted.bytes - counted.float_weights + counted.float_weights * BITS[whole or place.precision] // 32
