@@ -60,11 +60,10 @@ def outside(row: Row) -> str:
 def quantitative(channel: str, field: str, scale: Scale, title: str | None, **axis: Any) -> Any:
     """An axis of Altair over exactly this scale."""
     alt = need("altair", extra="page")
-    if scale.log:
-        axis = {"values": ticks, **axis} if len(ticks := scale.ticks()) > 1 else axis
+    ticks = scale.ticks() if scale.log else []
+    axis = {"format": ".6~r", **({"values": ticks} if len(ticks) > 1 else {"tickCount": 4}), **axis}  # "~r": never an exponent
     kind = alt.Scale(type="log" if scale.log else "linear", domain=[scale.low, scale.high], nice=False, zero=False)
-    # "~r": as many digits as it takes, and never an exponent
-    return getattr(alt, channel.upper())(f"{field}:Q", title=title, scale=kind, axis=alt.Axis(**{"tickCount": 4, "format": ".6~r", **axis}))
+    return getattr(alt, channel.upper())(f"{field}:Q", title=title, scale=kind, axis=alt.Axis(**axis))
 
 
 def waterfall(turn: Turn, width: int) -> Markup:
@@ -120,14 +119,16 @@ def distribution(row: Row, name: str, points: int) -> Markup:
     curve = [{"x": scale.low, "y": 0.0}, *({"x": round(float(values[rank]), 4), "y": round((rank + 1) / len(values), 4)} for rank in ranks)]
     curve.append({"x": scale.high, "y": curve[-1]["y"]})
     told = {50: row.latency.p50_ms, 90: row.latency.p90_ms, 99: row.latency.p99_ms}
-    found = [{"x": value, "y": percentile / 100, "text": f"p{percentile}  {ms(value)}"} for percentile, value in told.items() if value is not None]
+    found: list[dict[str, Any]] = [
+        {"x": value, "y": percentile / 100, "text": f"p{percentile}  {ms(value)}"} for percentile, value in told.items() if value is not None
+    ]
     x, y = quantitative("x", "x", scale, "ms"), quantitative("y", "y", Scale(0, 1.04, 1, log=False), "calls done", values=[0, 0.25, 0.5, 0.75, 1], format=".0%")
     layers = [alt.Chart(data(curve)).mark_line(stroke="var(--model)", strokeWidth=1.8, interpolate="step-after").encode(x=x, y=y)]
     layers.append(alt.Chart(data(found)).mark_point(filled=True, size=34, fill="var(--ink)", opacity=1).encode(x=x, y=y))
     for one in found:  # under the curve, one line below the other
         right = scale.to_px(one["x"]) + 8 + len(one["text"]) * CHARACTER_PX < scale.pixels
         look = {"align": "left", "dx": 8} if right else {"align": "right", "dx": -8}
-        dy = {0.5: 0, 0.9: 12 if right else -4, 0.99: 9 if right else 12}[one["y"]]
+        dy = {0.5: 9 if right else -6, 0.9: 12 if right else -4, 0.99: 9 if right else 12}[one["y"]]
         layers.append(alt.Chart(data([one])).mark_text(dy=dy, **look).encode(x=x, y=y, text="text:N"))
     said = f"Distribution of {name}, {len(values)} calls: from {ms(values[0])} to {ms(values[-1])} ms, " + ", ".join(one["text"] for one in found)
     return render(alt.layer(*layers), said, width=SMALL, height=170, padding=PADDING)
@@ -152,7 +153,7 @@ def drift(row: Row, name: str, points: int) -> Markup:
     dots = [{"x": round(float(at[i]), 3), "y": y} for i in kept for y in (round(float(values[i]), 4), None)]
     steps = np.unique(np.linspace(0, len(middle) - 1, min(points, len(middle))).astype(int))
     line = [{"x": round(float(at[i + window // 2]), 3), "y": round(float(min(middle[i], high)), 4)} for i in steps]
-    layers = [alt.Chart(data(dots)).mark_line(stroke="var(--dot)", strokeWidth=2.6, strokeCap="round").encode(x=x, y=y)]
+    layers = [alt.Chart(data(dots)).mark_line(stroke="var(--dot)", strokeWidth=2.6 if len(kept) > 150 else 4.5, strokeCap="round").encode(x=x, y=y)]
     layers.append(alt.Chart(data(line)).mark_line(stroke="var(--model)", strokeWidth=1.8).encode(x=x, y=y))
     slower = [float(moment) for moment in at[values > high]]
     for moments, shape, colour in ((slower, "triangle-up", "var(--warn)"), (dropped, "cross", "var(--bad)")):

@@ -9,6 +9,8 @@ from typing import Literal
 
 from mmedge.profile.page.svg import CHARACTER_PX, TEXT_PX
 
+Align = Literal["left", "center", "right"]
+ALIGNS: tuple[Align, ...] = ("left", "right", "center")
 Box = tuple[float, float, float, float]
 GAP_PX, LINE_PX = 8, TEXT_PX + 3
 
@@ -49,24 +51,25 @@ class Label:
     text: str
     x: float
     y: float
-    align: Literal["left", "right"]
+    align: Align
 
 
 def place(points: Sequence[tuple[float, float]], texts: Sequence[str], width: float, height: float) -> list[Label]:
-    """A label beside each point: to the right, to the left, or further up or down, wherever first nothing is in the way."""
+    """A label for each point: to the right, to the left, above or below, or further up or down, wherever first nothing is in the way."""
     taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     labels = []
     for (x, y), text in zip(points, texts):
         long = len(text) * CHARACTER_PX
-        tries = [(side, step * LINE_PX) for step in (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5) for side in (1, -1)]
-        for side, up in tries:
-            left = x + GAP_PX if side > 0 else x - GAP_PX - long
+        tries = [(align, step * LINE_PX) for step in (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5) for align in (ALIGNS[::-1] if step else ALIGNS[:2])]
+        for align, up in tries:
+            anchor = x + {"left": GAP_PX, "right": -GAP_PX, "center": 0}[align]
+            left = anchor - {"left": 0.0, "right": long, "center": long / 2}[align]
             box = (left, y + up - LINE_PX / 2, left + long, y + up + LINE_PX / 2)
             inside = box[0] >= 0 and box[2] <= width and box[1] >= 0 and box[3] <= height
             if inside and not any(_meet(box, other) for other in taken):
                 break
         taken.append(box)
-        labels.append(Label(text, x + side * GAP_PX, y + up, "left" if side > 0 else "right"))
+        labels.append(Label(text, anchor, y + up, align))
     return labels
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from typing import Any
+
 from markupsafe import Markup
 
 from mmedge.need import need
 from mmedge.profile.page.figures import SMALL, WIDE, data, quantitative
-from mmedge.profile.page.labels import Label, Scale, place
+from mmedge.profile.page.labels import ALIGNS, Label, Scale, place
 from mmedge.profile.page.numbers import ms
 from mmedge.profile.page.svg import render
 from mmedge.profile.report import Roof, Row, Trial
@@ -38,7 +40,7 @@ def roofline(rows: Sequence[tuple[Row, Roof]], width: int) -> Markup:
     texts = [f"{row.name} {_percent(roof)}" for row, roof in rows]
     obstacles = [(across.to_px(x), up.to_px(limit)) for (x, _), limit in zip(reached, limits)]
     labels = place([*pixels, *obstacles], texts, across.pixels, up.pixels)
-    for align in ("left", "right"):
+    for align in ALIGNS:
         side = [{"x": across.from_px(label.x), "y": up.from_px(label.y), "text": label.text} for label in [*labels, *told] if label.align == align]
         layers.append(alt.Chart(data(side)).mark_text(align=align).encode(x=x, y=y, text="text:N"))
     said = "; ".join(f"{row.name}: {ms(y)} GFLOP/s of {ms(limit)}, {_percent(roof)}" for (row, roof), (_, y), limit in zip(rows, reached, limits))
@@ -76,7 +78,7 @@ def candidates(trials: Sequence[Trial]) -> Markup:
     x, y = quantitative("x", "x", across, "median, ms"), quantitative("y", "y", up, "drift / its bound")
     fastest = sorted((trial for trial in trials if trial.drift <= 1), key=lambda trial: (trial.median_ms, trial.drift))
     front = [trial for i, trial in enumerate(fastest) if all(trial.drift < other.drift for other in fastest[:i])]
-    points = [{"x": trial.median_ms, "y": trial.drift, "fill": "var(--model)" if trial.chosen else "var(--page)"} for trial in trials]
+    points: list[dict[str, Any]] = [{"x": trial.median_ms, "y": trial.drift, "fill": "var(--model)" if trial.chosen else "var(--page)"} for trial in trials]
     layers = [alt.Chart(data([{"y": 1.0}])).mark_rule(stroke="var(--bad)", strokeDash=[4, 3]).encode(y=y)]
     line = [{"x": trial.median_ms, "y": trial.drift} for trial in front]
     layers.append(alt.Chart(data(line)).mark_line(stroke="var(--dot)", strokeWidth=2).encode(x=x, y=y))
@@ -84,7 +86,7 @@ def candidates(trials: Sequence[Trial]) -> Markup:
     layers.append(alt.Chart(data(points)).mark_point(size=70, stroke="var(--model)", strokeWidth=1.6, opacity=1).encode(x=x, y=y, fill=fill))
     pixels = [(across.to_px(point["x"]), up.to_px(point["y"])) for point in points]
     labels = place(pixels, [f"{trial.backend} {trial.precision}" for trial in trials], across.pixels, up.pixels)
-    for align in ("left", "right"):
+    for align in ALIGNS:
         side = [{"x": across.from_px(label.x), "y": up.from_px(label.y), "text": label.text} for label in labels if label.align == align]
         layers.append(alt.Chart(data(side)).mark_text(align=align).encode(x=x, y=y, text="text:N"))
     said = "; ".join(f"{t.backend} {t.precision} {ms(t.median_ms)} ms, drift {t.drift:.2f} of its bound{', chosen' if t.chosen else ''}" for t in trials)

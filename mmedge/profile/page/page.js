@@ -39,6 +39,7 @@ for (const button of document.querySelectorAll("button.copy")) {
 const scheme = document.getElementById("scheme");
 scheme.hidden = false;
 scheme.addEventListener("click", () => {
-  const dark = getComputedStyle(document.documentElement).getPropertyValue("--is-dark").trim() === "1";
-  document.documentElement.dataset.scheme = dark ? "light" : "dark";
+  const root = document.documentElement;
+  const now = root.dataset.scheme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  root.dataset.scheme = now === "dark" ? "light" : "dark";
 });

@@ -141,7 +141,7 @@ def _how(report: Report) -> str:
         mode = f"Paced: calls were due {arrivals}, {rules.rate_hz:g} a second; latency counts from when a call was due" if rules.rate_hz else "Paced"
     else:
         mode = "Closed loop: the next call began when the last had returned"
-    made = f" Measured {report.made.replace('T', ' ').replace('Z', ' UTC')}." if report.made else ""
+    made = f" Measured {report.made.replace('T', ' ').replace('+00:00', ' UTC').replace('Z', ' UTC')}." if report.made else ""
     return f"{mode}; for each row at least {rules.seconds:g} s and {rules.samples} calls.{made}"
 
 
