@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError
 from mmedge.runner import Candidate, Engine, Graph, Runner, backend_names, load_backend
 from mmedge.target import Target
+from mmedge.tensors import TensorSpec
 
 TARGET = Target(name="test", summary="", backends=("null",), max_opset=23, max_ir=10)
+ROUNDED_MS = 0.002
+"""Profilers count in whole microseconds."""
 
 
 @pytest.fixture(params=backend_names())
@@ -50,6 +55,56 @@ def test_it_refuses_wrong_feeds_in_the_same_words(backend, graph):
     _, module = backend
     with module.open(Engine(Candidate(graph, "fp32")), TARGET) as runner, pytest.raises(MmedgeError, match="pixel_values is float64, the graph takes float32"):
         runner.run({"pixel_values": np.zeros((1, 3, 8, 8))})
+
+
+def test_it_says_what_it_executes(backend, graph):
+    _, module = backend
+    with module.open(Engine(Candidate(graph, "fp32")), TARGET) as runner:
+        said = runner.executed()
+    assert said["precision"]
+    assert all(isinstance(word, str) and word for pair in said.items() for word in pair)
+
+
+def test_it_tells_apart_its_operators_or_says_that_it_cannot(backend, tmp_path):
+    """The whole holds its parts, whatever else the machine does: no bound on how much of it they are, which is judged in bench/profile_peers.py."""
+    _, module = backend
+    runs, width = 6, 256
+    shape = [width, width]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    nodes = [helper.make_node("MatMul", ["x", "x"], ["squared"], name="square"), helper.make_node("Softmax", ["squared"], ["y"], name="normalise")]
+    path = tmp_path / "square.onnx"
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:]), opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    graph = Graph(path, "", (TensorSpec("x", "float32", tuple(shape)),), (TensorSpec("y", "float32", tuple(shape)),))
+    found = module.operators(Engine(Candidate(graph, "fp32")), TARGET, {"x": np.ones(shape, np.float32)}, runs)
+    if found is None:
+        return
+    assert 0 < found.runs <= runs
+    assert {one.kind for one in found.operators} >= {"MatMul", "Softmax"}
+    assert all(one.name and one.kind.isidentifier() and one.ms >= 0 for one in found.operators)
+    assert "square" in {name for one in found.operators for name in (one.name, *one.nodes)}
+    assert 0 < sum(one.ms for one in found.operators) <= found.graph_ms + ROUNDED_MS * len(found.operators)
+
+
+def test_bf16_is_said(graph):
+    module = load_backend("openvino")
+    if "bf16" not in module.probe().features:
+        pytest.skip("this machine has no bf16")
+    with module.open(Engine(Candidate(graph, "bf16")), TARGET) as runner:
+        said = runner.executed()
+    assert said["precision"] == "bf16"
+    assert "in bf16" in said["operators"]
+    with module.open(Engine(Candidate(graph, "fp32")), TARGET) as runner:
+        assert "bf16" not in " ".join(runner.executed().values())
+
+
+def test_onnxruntime_says_its_threads_and_providers(graph):
+    options = {"ort": {"threads": 2, "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}}
+    target = TARGET.model_copy(update={"options": options})
+    with load_backend("ort").open(Engine(Candidate(graph, "fp32")), target) as runner:
+        said = runner.executed()
+    assert said["providers"].endswith("CPUExecutionProvider")
+    assert said["threads"] == "1"  # a small graph, whatever the target says
+    assert said["graph optimisation"] == "ORT_ENABLE_ALL"
 
 
 @pytest.mark.parametrize("name", ["ort", "openvino"])
