@@ -9,6 +9,7 @@
     def assets(config) -> tuple[str, ...]   the assets an export must yield
     PREFER: dict[str, tuple[str, ...]]  graph -> backends that it should run on wherever they exist
     CALLS: tuple[str, ...]              session methods that golden cases may call
+    def lacks(config) -> dict[str, tuple[str, ...]]   what the checkpoint came without -> the verbs that fail for it; optional
 
 ``export.py`` (torch allowed): ``export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported``
 ``session.py`` (torch never): ``class Session`` with ``__init__(self, runners, assets, config)``
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -34,6 +35,10 @@ Media = Mapping[str, Any]
 """Golden inputs by name: pictures and sounds as paths, texts as strings."""
 
 
+NAMED = 20
+"""So many of the weights that were accepted are named in a bundle."""
+
+
 @dataclass(frozen=True, slots=True)
 class Allow:
     """What the user has agreed to on the command line."""
@@ -42,6 +47,12 @@ class Allow:
     """Run code that comes with a model, or the user's own module."""
     weights: bool = False
     """Accept weights that do not match the architecture: what is missing is made up, what is extra is left out."""
+    accepted: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict, compare=False)
+    """What was: architecture -> ``made up`` or ``left out`` -> how many weights, and the first of their names."""
+
+    def accept(self, architecture: str, what: str, keys: Sequence[str]) -> None:
+        """Keep for the bundle's provenance that so many weights were ``made up`` or ``left out``."""
+        self.accepted.setdefault(architecture, {})[what] = {"count": len(keys), "names": list(keys[:NAMED])}
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _load(folder: Path, under: Path, allow: Allow) -> Any:
     named = config.get("architectures") or [None]
     if not isinstance(named[0], str):
         raise MmedgeError(f"{under / 'config.json'} names no architecture", "get the config.json that was saved with the model")
-    model = checkpoint.load(named[0], under, Allow(code=allow.code, weights=True if allow.weights else _new_head(folder)))
+    model = checkpoint.load(named[0], under, allow if allow.weights else Allow(code=allow.code, weights=_new_head(folder)))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -113,9 +113,11 @@ def _load(folder: Path, under: Path, allow: Allow) -> Any:
         wanted = set(peft.get_peft_model_state_dict(model, save_embedding_layers=any(key.endswith(EMBEDDINGS) for key in held)))
     except Exception as error:  # peft raises TypeError, KeyError, ValueError and RuntimeError for what its config may say
         raise MmedgeError(f"{folder} is no adapter of {named[0]}: {first_line(error)}", "use the model that it was trained on") from error
-    for how, keys in (("lacks weights", wanted - held), ("holds weights that it has no place for", held - wanted)):
+    for how, what, keys in (("lacks weights", "made up", wanted - held), ("holds weights that it has no place for", "left out", held - wanted)):
         if keys and not allow.weights:
             raise MmedgeError(f"the adapter {folder} {how}: {files.few(keys)}", "get a complete adapter, or accept it as it is with --any-weights")
+        if keys:
+            allow.accept(f"adapter {folder.name}", what, sorted(keys))
     files.refuse_bad_numbers(str(folder), model.state_dict().items())
     return model
 

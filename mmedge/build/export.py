@@ -15,19 +15,22 @@ import mmedge
 from mmedge import manifest
 from mmedge.build import golden, load
 from mmedge.build.graphs import write_graphs
+from mmedge.build.trace import MAX_IR, OPSET
 from mmedge.bundle import Bundle
 from mmedge.deploy.check import examine, raise_failed
 from mmedge.deploy.compile import fits, place
-from mmedge.errors import GateFailed
-from mmedge.family import Allow, Exported, load_family
+from mmedge.errors import GateFailed, MmedgeError
+from mmedge.family import Allow, Exported, TorchGraph, load_family
 from mmedge.need import need
 from mmedge.recipe import Model, Recipe
-from mmedge.target import Scatter, Target
+from mmedge.target import Target
+
+Report = Callable[[str], None]
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy", "tokenizers")
 
 
-def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = False, allow: Allow = Allow(), report: Callable[[str], None]) -> Bundle:
+def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = False, allow: Allow = Allow(), report: Report) -> Bundle:
     """Make every model of a recipe into verified ONNX graphs with golden data; compile and check them for each target; commit.
 
     Nothing of a former bundle at ``out`` changes before the last step, and nothing at all when a step fails.
@@ -37,7 +40,7 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
         GateFailed: a graph does not compute what its module computes, or the check of a target failed.
     """
     with Bundle.writing(out, create=True) as bundle, bundle.scratch() as scratch:
-        bundle.manifest = _make(bundle, recipe, scratch, {target.scatter for target in targets if target.scatter}, allow, offline, report)
+        bundle.manifest = _make(bundle, recipe, scratch, targets, allow, offline, report)
         for target in targets:
             fits(bundle.manifest, target)
         for target in targets:
@@ -48,17 +51,17 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
         return bundle
 
 
-def _make(
-    bundle: Bundle, recipe: Recipe, scratch: Path, scatters: set[Scatter], allow: Allow, offline: bool, report: Callable[[str], None]
-) -> manifest.Manifest:
+def _make(bundle: Bundle, recipe: Recipe, scratch: Path, targets: list[Target], allow: Allow, offline: bool, report: Report) -> manifest.Manifest:
     models: dict[str, manifest.Model] = {}
     gates: list[manifest.Gate] = []
     for role, model in recipe.models.items():
+        if load_family(model.family).ARCHITECTURES or model.family == load.AUTO:
+            _writable(role, targets)
         report(f"{role}: fetching the checkpoint")
         folder = load.checkpoint(model, offline=offline, trace=report, allow=allow)
         gates += load.gates(role, folder)
         report(f"{role}: exporting the {model.family} model")
-        models[role] = _export_model(bundle, role, model, folder, scratch, scatters, allow, gates)
+        models[role] = _export_model(bundle, role, model, folder, scratch, targets, allow, gates, report)
     return manifest.Manifest(
         name=recipe.name,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -70,7 +73,7 @@ def _make(
 
 
 def _export_model(
-    bundle: Bundle, role: str, model: Model, folder: Path, scratch: Path, scatters: set[Scatter], allow: Allow, gates: list[manifest.Gate]
+    bundle: Bundle, role: str, model: Model, folder: Path, scratch: Path, targets: list[Target], allow: Allow, gates: list[manifest.Gate], report: Report
 ) -> manifest.Model:
     kind = load_family(model.family)
     if kind.ARCHITECTURES:
@@ -78,8 +81,11 @@ def _export_model(
     options = _options(role, model, kind)
     with contextlib.redirect_stdout(sys.stderr):  # what a model's own code prints is no part of --json's one document
         exported: Exported = load_family(model.family, "export").export(folder, options, golden.media(), allow)
-    _complete(role, exported, kind)
-    written = write_graphs(bundle, role, exported.graphs, scatters, scratch)
+        _complete(role, exported, kind)
+        if any(isinstance(graph, TorchGraph) for graph in exported.graphs.values()):
+            _writable(role, targets)
+        gates += _missing_verbs(role, getattr(kind, "lacks", lambda config: {})(exported.config), report)
+        written = write_graphs(bundle, role, exported.graphs, {target.scatter for target in targets if target.scatter}, scratch)
     gates += written.gates
     packed, cases = golden.pack(written.recorded, exported.cases)
     return manifest.Model(
@@ -91,6 +97,27 @@ def _export_model(
         cases=cases,
         sources=load.sources(model, folder),
     )
+
+
+def _writable(role: str, targets: list[Target]) -> None:
+    """Raises MmedgeError: a target's runtimes read nothing that torch's exporter can write."""
+    for target in targets:
+        if target.max_opset < OPSET or target.max_ir < MAX_IR:
+            raise MmedgeError(
+                f"{target.name} takes up to opset {target.max_opset}, IR {target.max_ir}; {role} is written in opset {OPSET}, IR {MAX_IR}",
+                "leave that target out, or give it a newer runtime and say so in its max_opset and max_ir",
+            )
+
+
+def _missing_verbs(role: str, lacks: dict[str, tuple[str, ...]], report: Report) -> list[manifest.Gate]:
+    """What cannot be asked of the model, because its checkpoint came without what turns words, pictures or sounds into numbers."""
+    for part, verbs in lacks.items():
+        report(f"{role}: the checkpoint has no {part}: its graphs are made, but there is no {' and no '.join(verbs)}")
+    return [
+        manifest.Gate(name=f"verb {role}.{verb}", passed=True, note=f"not there: the checkpoint has no {part}")
+        for part, verbs in lacks.items()
+        for verb in verbs
+    ]
 
 
 def _hush_transformers() -> None:
@@ -128,5 +155,6 @@ def _provenance(recipe: Recipe, allow: Allow) -> dict[str, Any]:
         "platform": f"{sys.platform} {platform.machine()}",
         "packages": found,
         "allowed": [flag for flag, given in (("--trust-code", allow.code), ("--any-weights", allow.weights)) if given],
+        "accepted": allow.accepted,
         "recipe": recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
     }

@@ -129,6 +129,10 @@ def _family_of(model: Model, offline: bool, trace: Trace) -> str:
         raise MmedgeError(f"{path} is a bundle already", f"for another target: mmedge compile {path} --target TARGET")
     folder = adapter.base(path, offline=offline, trace=trace) if adapter.is_adapter(path) else path
     config: dict[str, Any] = read_plain(folder / "config.json", required=False)
+    named = config.get("architectures")
+    if named is not None and not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
+        fix = f'write it as a list: "architectures": ["{named}"]' if isinstance(named, str) else "get an undamaged checkpoint"
+        raise MmedgeError(f"{folder / 'config.json'} says architectures {str(named)[:80]!r}: that is no list of names", fix)
     architectures = _architectures(config)
     taken: dict[str, str] = {}
     for name in family_names():
@@ -136,12 +140,12 @@ def _family_of(model: Model, offline: bool, trace: Trace) -> str:
         if hasattr(family, "takes") and family.takes(folder):
             return name
         taken.update(dict.fromkeys(family.ARCHITECTURES, name))
-    named = [architecture for architecture in architectures if architecture in taken]
-    if named and not config.get("architectures"):
-        fix = f'write into it what was saved: "architectures": ["{named[0]}"]'
-        raise MmedgeError(f"{folder / 'config.json'} names no architecture, and {config['model_type']} may be {' or '.join(named)}", fix)
-    if named:
-        return taken[named[0]]
+    known = [architecture for architecture in architectures if architecture in taken]
+    if known and not named:
+        fix = f'write into it what was saved: "architectures": ["{known[0]}"]'
+        raise MmedgeError(f"{folder / 'config.json'} names no architecture, and {config['model_type']} may be {' or '.join(known)}", fix)
+    if known:
+        return taken[known[0]]
     if config and (_is_of_transformers(architectures, config) or config.get("auto_map")):
         return AUTO
     raise _unknown(folder, architectures, taken)
@@ -156,9 +160,8 @@ def _family_of_file(path: Path) -> str:
 
 def _architectures(config: dict[str, Any]) -> tuple[str, ...]:
     """What config.json names; without it, the classes that its model_type may mean."""
-    named = config.get("architectures")
-    if isinstance(named, list) and named:
-        return tuple(map(str, named))
+    if named := config.get("architectures"):
+        return tuple(named)
     kind = config.get("model_type")
     if not isinstance(kind, str) or not have("transformers"):
         return ()
@@ -170,7 +173,7 @@ def _architectures(config: dict[str, Any]) -> tuple[str, ...]:
 
 def _is_of_transformers(architectures: tuple[str, ...], config: dict[str, Any]) -> bool:
     transformers = need("transformers", extra="build")
-    return any(hasattr(transformers, name) for name in architectures) or config.get("model_type") in transformers.CONFIG_MAPPING
+    return any(hasattr(transformers, name) for name in architectures) or (not architectures and config.get("model_type") in transformers.CONFIG_MAPPING)
 
 
 def _unknown(folder: Path, architectures: tuple[str, ...], taken: dict[str, str]) -> MmedgeError:

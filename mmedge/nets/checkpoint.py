@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError, first_line
 from mmedge.family import Allow
 from mmedge.nets.weight_files import few, refuse_bad_numbers, weight_files
+
+
+def architecture_in(folder: Path, known: Collection[str], otherwise: str) -> str:
+    """The first of the names ``known`` that config.json names. Raises MmedgeError, saying ``otherwise`` of the folder: it names none."""
+    named = read_plain(folder / "config.json").get("architectures")
+    found = [name for name in (named if isinstance(named, list) else []) if name in known]
+    if not found:
+        raise MmedgeError(f"{folder} {otherwise}", f"this family takes {', '.join(known)}")
+    return str(found[0])
 
 
 def load(architecture: str, folder: Path, allow: Allow, *, attention: str = "eager") -> Any:
@@ -49,8 +59,10 @@ def load(architecture: str, folder: Path, allow: Allow, *, attention: str = "eag
         raise
     except Exception as error:  # transformers and torch raise many kinds for what a config may say
         raise MmedgeError(f"{folder} cannot be loaded as {architecture}: {first_line(error)}", "get an undamaged checkpoint") from error
-    if not allow.weights:
-        _account_for(folder, architecture, found)
+    for how, what, keys in _differences(architecture, found):
+        if not allow.weights:
+            raise MmedgeError(f"{folder} {how}: {few(keys)}", "get a complete checkpoint, or accept it as it is with --any-weights")
+        allow.accept(architecture, what, keys)
     refuse_bad_numbers(str(folder), model.state_dict().items())
     return model.eval()
 
@@ -117,16 +129,19 @@ def _whole_and_part(said: Any, kind: Any) -> bool:
     return kind in (getattr(other, "sub_configs", None) or {}).values() or other in (getattr(kind, "sub_configs", None) or {}).values()
 
 
-def _account_for(folder: Path, architecture: str, found: dict[str, Any]) -> None:
-    """transformers has left out what it knows to be harmless, such as counted positions of older versions, and tied weights."""
+def _differences(architecture: str, found: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+    """How the weights differ from the architecture's, what comes of it where that is accepted, and which they are.
+
+    transformers has left out what it knows to be harmless, such as counted positions of older versions, and tied weights.
+    """
     shapes = [f"{key} {list(here)} instead of {list(wanted)}" for key, here, wanted in found["mismatched_keys"]]
-    for how, keys in (
-        ("does not fit its config.json: weights of another shape", shapes),
-        (f"lacks weights of {architecture}", found["missing_keys"]),
-        (f"holds weights that {architecture} has not", found["unexpected_keys"]),
+    for how, what, keys in (
+        ("does not fit its config.json: weights of another shape", "made up for another shape", shapes),
+        (f"lacks weights of {architecture}", "made up", found["missing_keys"]),
+        (f"holds weights that {architecture} has not", "left out", found["unexpected_keys"]),
     ):
         if keys:
-            raise MmedgeError(f"{folder} {how}: {few(map(str, keys))}", "get a complete checkpoint, or accept it as it is with --any-weights")
+            yield how, what, sorted(map(str, keys))
 
 
 def _own_class(architecture: str, folder: Path, allow: Allow) -> Any:

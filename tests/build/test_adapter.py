@@ -94,7 +94,9 @@ def test_weights_that_are_missing_extra_not_finite_or_a_pickle(folder):
     whole = (folder / adapter.WEIGHTS).read_bytes()
     change(folder, lambda weights: weights.pop(sorted(weights)[0]))
     assert "lacks weights: base_model.model" in refused(folder).what
-    merged(folder, Allow(weights=True))
+    allow = Allow(weights=True)
+    merged(folder, allow)
+    assert allow.accepted["adapter " + folder.name]["made up"]["count"] == 1
     (folder / adapter.WEIGHTS).write_bytes(whole)
     change(folder, lambda weights: weights.update({"base_model.model.other.lora_A.weight": torch.ones(2)}))
     assert "has no place for: base_model.model.other" in refused(folder).what

@@ -71,6 +71,11 @@ def test_an_adapter_has_the_family_of_its_base(tmp_path):
             "names no architecture, and whisper may be WhisperForConditionalGeneration",
             '"architectures": ["WhisperForConditionalGeneration"]',
         ),
+        ({"architectures": "CLIPModel"}, "says architectures 'CLIPModel': that is no list of names", '"architectures": ["CLIPModel"]'),
+        ({"architectures": {"a": 1}}, "that is no list of names", "undamaged"),
+        # A known model_type does not hide a slip of the pen.
+        ({"architectures": ["WhisperForConditionalGeneratio"], "model_type": "whisper"}, "neither a", "nearest: WhisperForConditionalGeneration;"),
+        ({"architectures": ["LamaForCausalLM"], "model_type": "llama"}, "has LamaForCausalLM", "nearest: LlamaForCausalLM;"),
         ({"model_type": "brain"}, "its config.json names no architecture", "and most others of transformers"),
         ({}, "it holds no config.json", "supported: "),
     ],

@@ -120,19 +120,30 @@ def test_weights_that_are_missing_extra_or_of_another_shape(folder):
         del weights[WEIGHT], weights["classifier.bias"]
 
     def extra(weights):
-        weights.update({f"other.{index}": torch.ones(2) for index in range(5)})
+        weights.update({f"other.{index}": torch.ones(2) for index in range(25)})
 
     whole = (folder / "model.safetensors").read_bytes()
-    for change, said in (
-        (missing, f"lacks weights of {BERT}: {WEIGHT}, classifier.bias"),
-        (extra, f"holds weights that {BERT} has not: other.0, other.1, other.2, ... (5 in all)"),
-        (lambda weights: weights.update({WEIGHT: torch.ones(41, 16)}), f"weights of another shape: {WEIGHT} [41, 16] instead of [40, 16]"),
+    shape = f"{WEIGHT} [41, 16] instead of [40, 16]"
+    for change, said, accepted in (
+        (missing, f"lacks weights of {BERT}: {WEIGHT}, classifier.bias", {"made up": {"count": 2, "names": [WEIGHT, "classifier.bias"]}}),
+        (
+            extra,
+            f"holds weights that {BERT} has not: other.0, other.1, other.10, ... (25 in all)",
+            {"left out": {"count": 25, "names": sorted(f"other.{index}" for index in range(25))[:20]}},
+        ),
+        (
+            lambda weights: weights.update({WEIGHT: torch.ones(41, 16)}),
+            f"weights of another shape: {shape}",
+            {"made up for another shape": {"count": 1, "names": [shape]}},
+        ),
     ):
         (folder / "model.safetensors").write_bytes(whole)
         edit_weights(folder, change)
         error = refused(folder)
         assert said in error.what and "--any-weights" in error.fix and "ignore_mismatched" not in str(error)
-        assert load(BERT, folder, Allow(weights=True)).state_dict()[WEIGHT].shape == (40, 16)
+        allow = Allow(weights=True)
+        assert load(BERT, folder, allow).state_dict()[WEIGHT].shape == (40, 16)
+        assert allow.accepted == {BERT: accepted}
 
 
 def test_extra_keys_that_transformers_knows_are_no_fault(folder):

@@ -48,3 +48,8 @@ def graphs(config: Config) -> tuple[str, ...]:
 
 def assets(config: Config) -> tuple[str, ...]:
     return ()
+
+
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    return {} if config.fbank or config.waveform else {"feature extractor": ("classify",)}

@@ -11,11 +11,10 @@ import torch
 import transformers
 from torch import Tensor
 
-from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError, first_line
 from mmedge.families.audio import ARCHITECTURES, Config, Options
 from mmedge.family import Allow, Case, Exported, Media, TorchGraph
-from mmedge.nets.checkpoint import load
+from mmedge.nets.checkpoint import architecture_in, load
 from mmedge.nets.preprocessor import feature_extractor
 from mmedge.nets.wav2vec2 import Encoder, least_samples
 from mmedge.processors.audio import Samples, sound_at
@@ -34,9 +33,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     Raises:
         MmedgeError: the folder is no such checkpoint, or it is damaged.
     """
-    architecture = next((name for name in read_plain(folder / "config.json").get("architectures") or () if name in ARCHITECTURES), None)
-    if architecture is None:
-        raise MmedgeError(f"{folder} is no classifier of sounds", f"this family takes {', '.join(ARCHITECTURES)}")
+    architecture = architecture_in(folder, ARCHITECTURES, "is no classifier of sounds")
     model = load(architecture, folder, allow)
     told = feature_extractor(folder)
     settings = _settings(folder, model.config, told)

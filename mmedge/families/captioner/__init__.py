@@ -50,3 +50,8 @@ def graphs(config: Config) -> tuple[str, ...]:
 
 def assets(config: Config) -> tuple[str, ...]:
     return ("tokenizer.json",) if config.tokenizer else ()
+
+
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    return {**({} if config.image else {"image processor": ("caption",)}), **({} if config.tokenizer else {"tokenizer": ("caption",)})}

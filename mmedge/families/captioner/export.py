@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.captioner import ARCHITECTURES, Config, Options
 from mmedge.families.captioner.cases import golden_cases
 from mmedge.family import Allow, Exported, Media, TorchGraph
 from mmedge.nets.cache import names
 from mmedge.nets.captioners import Parts, take_apart
-from mmedge.nets.checkpoint import load, tokenizer
+from mmedge.nets.checkpoint import architecture_in, load, tokenizer
 from mmedge.nets.decoder import decoder_graph
 from mmedge.nets.preprocessor import image_processor
 from mmedge.processors.pixels import ImageProcessor, ImageSettings
@@ -29,9 +28,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     Raises:
         MmedgeError: not a captioner, damaged, or its image processor makes pictures of a size that the encoder does not take.
     """
-    architecture = next((name for name in read_plain(folder / "config.json").get("architectures") or () if name in ARCHITECTURES), None)
-    if architecture is None:
-        raise MmedgeError(f"{folder} is no captioner", f"this family takes {', '.join(ARCHITECTURES)}")
+    architecture = architecture_in(folder, ARCHITECTURES, "is no captioner")
     model = load(architecture, folder, allow)
     parts, words, processor = take_apart(model), tokenizer(folder), image_processor(folder)
     config = _config(architecture, model, parts, options, ImageSettings.from_preprocessor(processor) if processor else None, words is not None)

@@ -51,3 +51,8 @@ def graphs(config: Config) -> tuple[str, ...]:
 
 def assets(config: Config) -> tuple[str, ...]:
     return (*(("tokenizer.json",) if config.tokenizer else ()), *(("chat_template.jinja",) if config.template else ()))
+
+
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    return {} if config.tokenizer else {"tokenizer": ("chat",)}

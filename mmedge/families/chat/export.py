@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
-from mmedge.families.chat import Config, Options
+from mmedge.families.chat import ARCHITECTURES, Config, Options
 from mmedge.families.chat.session import encode, is_dated
 from mmedge.family import Allow, Case, Exported, Media, TorchGraph
 from mmedge.generate.decode import until_loop
@@ -37,7 +37,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     Raises:
         MmedgeError: the checkpoint is damaged, or attends in a way that the graph cannot express.
     """
-    model = checkpoint.load(read_plain(folder / "config.json")["architectures"][0], folder, allow)
+    model = checkpoint.load(checkpoint.architecture_in(folder, ARCHITECTURES, "is no causal language model"), folder, allow)
     limit = _limit(folder, model.config)
     context = options.context or min(limit, CONTEXT)
     if context > limit:

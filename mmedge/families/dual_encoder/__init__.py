@@ -77,5 +77,13 @@ def assets(config: Config) -> tuple[str, ...]:
     return (*own, "words.npy") if config.kind == "joined" else own
 
 
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    hears = config.kind == "clap"
+    part, embed = ("feature extractor", "embed_audio") if hears else ("image processor", "embed_image")
+    both = ("classify", "rank", *(("recognise",) if config.kind in RECOGNISES else ()))
+    return {**({} if config.image or config.sound else {part: (embed, *both)}), **({} if config.text else {"tokenizer": ("embed_text", *both)})}
+
+
 def takes(folder: Path) -> bool:
     return all((folder / name).is_file() for name in JOINED_FILES)

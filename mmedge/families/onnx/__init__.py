@@ -88,6 +88,23 @@ def assets(config: Config) -> tuple[str, ...]:
     return (*(("tokenizer.json",) if config.tokenizer else ()), *(("chat_template.jinja",) if config.template else ()))
 
 
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    sees, reads = (config.image is not None, "image processor"), (config.tokenizer, "tokenizer")
+    hears = (config.fbank is not None or config.waveform is not None, "feature extractor")
+    takes = {"image": sees, "text": (config.text is not None, "tokenizer"), "audio": hears, "": reads}[config.takes]
+    needs = {
+        "speech": {"transcribe": (reads,)},
+        "captioner": {"caption": (sees, reads)},
+        "chat": {"chat": (reads,)},
+        "dual": {"embed_image": (sees,), "embed_text": (reads,), "classify": (sees, reads)},
+        "classifier": {"classify": (takes,)},
+        "plain": {},
+    }[config.kind]
+    parts = {part: None for wanted in needs.values() for there, part in wanted if not there}
+    return {part: tuple(verb for verb, wanted in needs.items() if (False, part) in wanted) for part in parts}
+
+
 def takes(folder: Path) -> bool:
     """A folder with ONNX files and no weights of another kind."""
     weights = any(path.suffix in (".safetensors", ".bin", ".pt", ".pth") for path in folder.glob("*") if path.name != "training_args.bin")

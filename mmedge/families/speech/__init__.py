@@ -100,6 +100,14 @@ def assets(config: Config) -> tuple[str, ...]:
     return ("tokenizer.json",) if config.root.tokenizer else ()
 
 
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    one, verbs = config.root, ("transcribe",)
+    made = {} if isinstance(one, WhisperConfig) or one.sound.told else {"preprocessor": verbs}
+    words = one.labels if isinstance(one, CtcConfig) else one.tokenizer
+    return {**made, **({} if words else {"tokenizer": verbs})}
+
+
 def takes(folder: Path) -> bool:
     """A CTranslate2 folder has no architecture in its config.json; its model.bin says what it is within the first bytes."""
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.speech import ARCHITECTURES, Options, takes
 from mmedge.families.speech.ctc.export import export_ctc
 from mmedge.families.speech.moonshine.export import export_moonshine
 from mmedge.families.speech.whisper.export import export_whisper
 from mmedge.family import Allow, Exported, Media
+from mmedge.nets.checkpoint import architecture_in
 
 MAKERS = {
     "WhisperForConditionalGeneration": (export_whisper, {"language", "windows_s"}),
@@ -27,17 +27,9 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     Raises:
         MmedgeError: the folder holds none of these models, or it is incomplete or damaged; or an option is none of that model's.
     """
-    architecture = "WhisperForConditionalGeneration" if takes(folder) else _architecture(folder)
+    architecture = "WhisperForConditionalGeneration" if takes(folder) else architecture_in(folder, ARCHITECTURES, "is no model that transcribes")
     make, known = MAKERS[architecture]
     if foreign := sorted(options.model_fields_set - known):
         fix = f"it has: {', '.join(sorted(known))}" if known else "leave the options out"
         raise MmedgeError(f"the option {foreign[0]} does not concern {architecture}", fix)
     return make(architecture, folder, options, media, allow)
-
-
-def _architecture(folder: Path) -> str:
-    named = read_plain(folder / "config.json").get("architectures")
-    found = [name for name in (named if isinstance(named, list) else []) if name in ARCHITECTURES]
-    if not found:
-        raise MmedgeError(f"{folder / 'config.json'} names none of this family's architectures", f"it takes: {', '.join(ARCHITECTURES)}")
-    return str(found[0])

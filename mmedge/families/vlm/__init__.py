@@ -92,3 +92,10 @@ def graphs(config: Config) -> tuple[str, ...]:
 
 def assets(config: Config) -> tuple[str, ...]:
     return (*(("tokenizer.json",) if config.tokenizer else ()), *(("chat_template.jinja",) if config.template else ()))
+
+
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    verbs = ("caption", "answer", "chat")
+    found = {"tokenizer": config.tokenizer, "chat template": config.template}
+    return {**{part: verbs for part, there in found.items() if not there}, **({} if config.processor else {"image processor": verbs[:2]})}

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from mmedge.documents import read_plain
-from mmedge.errors import MmedgeError
 from mmedge.families.vlm import KINDS, Config, Options
 from mmedge.families.vlm.checkpoint import read_config
 from mmedge.families.vlm.eye import Eye, Ready, eye_for
@@ -24,7 +22,7 @@ from mmedge.families.vlm.reference import golden_cases
 from mmedge.families.vlm.session import Session
 from mmedge.family import Allow, Exported, Media, OnnxGraph, TorchGraph
 from mmedge.generate.template import read_template
-from mmedge.nets.checkpoint import load
+from mmedge.nets.checkpoint import architecture_in, load
 from mmedge.nets.checkpoint import tokenizer as read_tokenizer
 from mmedge.nets.decoder import decoder_graph, set_attention
 from mmedge.nets.language import DeepstackLanguage, Language, TokenEmbedding
@@ -44,9 +42,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     Raises:
         MmedgeError: the folder is no such checkpoint, its files do not belong together, or it is damaged.
     """
-    architecture = str((read_plain(folder / "config.json").get("architectures") or ["none"])[0])
-    if architecture not in KINDS:
-        raise MmedgeError(f"{folder} is a checkpoint of {architecture}", f"this family takes {', '.join(KINDS)}")
+    architecture = architecture_in(folder, KINDS, "is no image-text model that answers")
     model = load(architecture, folder, allow, attention="sdpa")  # eager attention over all tiles at once would take gigabytes
     tokenizer, template = read_tokenizer(folder), read_template(folder)
     config = read_config(folder, options, model, KINDS[architecture], tokenizer, template)

@@ -59,3 +59,9 @@ def graphs(config: Config) -> tuple[str, ...]:
 
 def assets(config: Config) -> tuple[str, ...]:
     return (*(("tokenizer.json",) if config.text else ()), *(() if config.writer else ("labels.json",)))
+
+
+def lacks(config: Config) -> dict[str, tuple[str, ...]]:
+    """What the checkpoint came without -> the verbs that there are not for it."""
+    verbs = ("answer",) if config.writer else ("answer", "scores")
+    return {**({} if config.image else {"image processor": verbs}), **({} if config.text else {"tokenizer": verbs})}

@@ -12,14 +12,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.vqa import ARCHITECTURES, Config, Options, Writer
 from mmedge.families.vqa.cases import golden_cases
 from mmedge.family import Allow, Exported, Media, TorchGraph
 from mmedge.nets.blip_vqa import QuestionEncoder, image_encoder
 from mmedge.nets.cache import names
-from mmedge.nets.checkpoint import load, tokenizer
+from mmedge.nets.checkpoint import architecture_in, load, tokenizer
 from mmedge.nets.cross_decoder import BertDecoder
 from mmedge.nets.decoder import decoder_graph
 from mmedge.nets.preprocessor import image_processor
@@ -37,9 +36,7 @@ def export(folder: Path, options: Options, media: Media, allow: Allow = Allow())
     Raises:
         MmedgeError: not such a model, damaged, or its image processor makes pictures that it does not take.
     """
-    architecture = next((name for name in read_plain(folder / "config.json").get("architectures") or () if name in ARCHITECTURES), None)
-    if architecture is None:
-        raise MmedgeError(f"{folder} does not answer questions about pictures", f"this family takes {', '.join(ARCHITECTURES)}")
+    architecture = architecture_in(folder, ARCHITECTURES, "does not answer questions about pictures")
     model, words, processor = load(architecture, folder, allow), tokenizer(folder), image_processor(folder)
     pictures = [media[name] for name in PICTURES]
     if architecture.startswith("Vilt"):

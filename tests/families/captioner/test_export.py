@@ -13,7 +13,7 @@ from pictures import five
 
 from mmedge.build.golden import media
 from mmedge.errors import MmedgeError
-from mmedge.families.captioner import Options, assets, graphs
+from mmedge.families.captioner import Options, assets, graphs, lacks
 from mmedge.families.captioner.export import export
 from mmedge.families.captioner.session import Session
 from mmedge.family import Allow
@@ -86,6 +86,7 @@ def test_without_a_tokenizer(blip, tmp_path):
         (folder / name).unlink()
     exported = export(folder, Options(), media())
     assert set(exported.graphs) == set(graphs(exported.config)) and not exported.assets and not assets(exported.config)
+    assert lacks(exported.config) == {"tokenizer": ("caption",)}
     session = session_of(exported, folder)
     (case,) = (case for case in exported.cases if case.args == {"image": "@cat", "max_tokens": 20})
     assert session.caption_tokens(media()["cat"], max_tokens=20) == case.expected
@@ -101,6 +102,7 @@ def test_without_an_image_processor(blip, tmp_path):
     exported = export(folder, Options(), media())
     assert set(exported.graphs) == set(graphs(exported.config)) and exported.cases == []
     assert tuple(exported.graphs["image_encoder"].inputs["pixel_values"].shape) == (2, 3, small.SIDE, small.SIDE)
+    assert lacks(exported.config) == {"image processor": ("caption",)}
     with pytest.raises(MmedgeError, match="brought no image processor"):
         session_of(exported, folder).caption(media()["cat"])
 

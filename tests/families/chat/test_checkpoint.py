@@ -12,7 +12,7 @@ from checkpoints.small_tokenizers import byte_level
 
 from mmedge.build import golden
 from mmedge.errors import MmedgeError
-from mmedge.families.chat import Config, Options
+from mmedge.families.chat import Config, Options, lacks
 from mmedge.families.chat.export import _limit, _stop, export
 from mmedge.families.chat.session import Session
 from mmedge.generate.decode import Sampling
@@ -76,7 +76,7 @@ def test_stop_tokens_are_all_that_anybody_names(tmp_path):
 def test_without_a_tokenizer_there_are_graphs_and_no_words(tmp_path):
     CHECKPOINTS["LlamaForCausalLM"](tmp_path, complete=False)
     exported = export(tmp_path, Options(), golden.media())
-    assert set(exported.graphs) == {"language"} and not exported.assets and not exported.cases
+    assert set(exported.graphs) == {"language"} and not exported.assets and not exported.cases and lacks(exported.config) == {"tokenizer": ("chat",)}
     session = Session({"language": Counting()}, {}, exported.config)
     with pytest.raises(MmedgeError, match="brought no tokenizer") as caught:
         session.chat("Hello")

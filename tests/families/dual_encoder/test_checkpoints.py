@@ -14,6 +14,7 @@ from mmedge.build.golden import media
 from mmedge.build.trace import trace
 from mmedge.errors import MmedgeError
 from mmedge.families.dual_encoder import Config, Options, assets, graphs
+from mmedge.families.dual_encoder import lacks as missing
 from mmedge.families.dual_encoder.export import export
 from mmedge.families.dual_encoder.session import Session
 from mmedge.family import Allow
@@ -102,7 +103,9 @@ def test_half_of_the_verbs_with_half_of_the_files(tmp_path, lacks, verb):
         assert session.pixels(GOLDEN / "cat.jpg").shape == (1, 3, 48, 48) and abs(np.linalg.norm(session.embed_image(GOLDEN / "cat.jpg")) - 1) < 1e-5
     else:
         assert session.embed_text(["a cat", "a dog"]).shape == (2, 24) and session.things.find("cats") == "cat"
-    with pytest.raises(MmedgeError, match=f"had no {'tokenizer' if lacks == 'tokenizer' else 'image processor'}"):
+    part, gone = ("tokenizer", "embed_text") if lacks == "tokenizer" else ("image processor", "embed_image")
+    assert missing(exported.config) == {part: (gone, "classify", "rank", "recognise")}
+    with pytest.raises(MmedgeError, match=f"had no {part}"):
         session.classify(GOLDEN / "cat.jpg", ["a cat"])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmedge import cli
 from mmedge.build.export import export as build
 from mmedge.errors import MmedgeError
 from mmedge.families.module import Options
 from mmedge.families.module.export import export, search_path
 from mmedge.family import Allow
-from mmedge.recipe import Recipe
+from mmedge.recipe import Model, Recipe
 from mmedge.target import Target
 
 CODE = """
@@ -38,6 +41,18 @@ def lonely():
 def bare(): return {"square": TorchGraph(Square(), {}, ())}
 def fails(): raise RuntimeError("no weights here")
 constant = 3
+
+class Loud(Square):
+    def forward(self, x):
+        print("computing")
+        return super().forward(x)
+
+def loud():
+    print("making")
+    graph = factory()["square"]
+    return {"square": TorchGraph(Loud(), graph.inputs, graph.outputs, graph.dynamic, graph.other)}
+
+print("imported")
 """
 RECIPE = 'schema = "mmedge.recipe/1"\nname = "own"\n[models.eyes]\nmodule = "%s:factory"\n'
 TRUST = Allow(code=True)
@@ -74,6 +89,30 @@ def test_a_recipe_with_a_module(package, tmp_path):
     x = np.arange(12, dtype=np.float32).reshape(4, 3)
     with bundle.session("eyes", target="cpu") as session:
         assert np.allclose(session.run("square", x=x)["y"], x * x + 1)
+
+
+def test_a_target_that_reads_less_than_can_be_written_is_refused_before_tracing(package, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmedge.build.export.write_graphs", lambda *given: pytest.fail("it was traced"))
+    recipe = Recipe(name="own", models={"eyes": Model(family="module", module=f"{package}:factory")})
+    old = Target.load("cpu").model_copy(update={"name": "old", "max_opset": 17})
+    with pytest.raises(MmedgeError, match="old takes up to opset 17, IR 10; eyes is written in opset 18, IR 10"):
+        build(recipe, tmp_path / "bundle", [old], allow=TRUST, report=lambda line: None)
+
+
+@pytest.mark.full
+def test_what_trusted_code_prints_stays_off_stdout_with_json(package, tmp_path, monkeypatch, capfd):
+    (tmp_path / "own.toml").write_text(RECIPE.replace("factory", "loud") % package)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mmedge", "export", "own.toml", "-t", "cpu", "--trust-code", "--json"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    out, err = capfd.readouterr()
+    assert left.value.code == 0 and json.loads(out)["schema"] == "mmedge.bundle/1"
+    assert all(said in err.splitlines() for said in ("imported", "making", "computing"))
 
 
 def test_nothing_runs_without_the_flag(package, tmp_path):

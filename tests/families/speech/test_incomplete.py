@@ -11,7 +11,7 @@ from transformers import MoonshineConfig, MoonshineForConditionalGeneration
 
 from mmedge.build import golden
 from mmedge.errors import MmedgeError
-from mmedge.families.speech import Options, assets, graphs
+from mmedge.families.speech import Options, assets, graphs, lacks
 from mmedge.families.speech.export import export
 from mmedge.families.speech.session import Session
 
@@ -60,6 +60,7 @@ def test_what_is_missing_is_named(copy, written, kind, missing, says):
         (folder / name).unlink()
     exported = export(folder, Options(), golden.media())
     assert tuple(exported.assets) == assets(exported.config)
+    assert lacks(exported.config) == {says.partition(" ")[0]: ("transcribe",)}
     with pytest.raises(MmedgeError, match=f"no text without a {says}"):
         session_of(exported, written).transcribe(SOUND)
 
@@ -75,8 +76,8 @@ def test_a_tokenizer_of_another_kind_is_none(copy, written):
     ("kind", "damage", "says"),
     [
         ("whisper", lambda folder: edit(folder / "config.json", d_model="wide"), "d_model"),
-        ("whisper", lambda folder: edit(folder / "config.json", architectures=["CLIPModel"]), "none of this family's architectures"),
-        ("whisper", lambda folder: edit(folder / "config.json", architectures="Whisper"), "none of this family's architectures"),
+        ("whisper", lambda folder: edit(folder / "config.json", architectures=["CLIPModel"]), "is no model that transcribes"),
+        ("whisper", lambda folder: edit(folder / "config.json", architectures="Whisper"), "is no model that transcribes"),
         ("moonshine", lambda folder: edit(folder / "config.json", hidden_size=[36]), "hidden_size"),
         ("moonshine", lambda folder: edit(folder / "config.json", encoder_num_key_value_heads=1), "another shape"),
         ("moonshine", lambda folder: edit(folder / "generation_config.json", eos_token_id=5_000), "ends them with 5000"),

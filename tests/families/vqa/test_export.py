@@ -12,7 +12,7 @@ from checkpoints.captioner import POSITIONS, SIDE
 
 from mmedge.build.golden import media
 from mmedge.errors import MmedgeError
-from mmedge.families.vqa import Options, assets, graphs
+from mmedge.families.vqa import Options, assets, graphs, lacks
 from mmedge.families.vqa.export import export
 from mmedge.families.vqa.session import Session
 
@@ -41,6 +41,7 @@ def test_without_a_part(complete, tmp_path, lost, named):
     exported = export(folder, Options(), media())
     assert set(exported.graphs) == set(graphs(exported.config)) and set(exported.assets) == set(assets(exported.config))
     assert [case.call for case in exported.cases] == (["pixels"] if lost == "tokenizer" else ["tokens"])
+    assert lacks(exported.config) == {lost: ("answer",) if exported.config.writer else ("answer", "scores")}
     with pytest.raises(MmedgeError, match=f"brought no {lost}") as caught:
         session_of(exported, folder).answer(media()["cat"], "is there a cat?")
     assert caught.value.fix == f"add its {named} to the checkpoint and export again"
