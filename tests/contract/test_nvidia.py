@@ -20,14 +20,14 @@ if platform.machine() != "x86_64":
 
 import nvidia_parser
 
+pytestmark = pytest.mark.full
 
-@pytest.mark.full
+
 @pytest.mark.parametrize("architecture", sorted(discovered(), reverse=True))  # test_exports.py begins at the other end: workers share the exports
 def test_every_graph_parses(small_bundle, architecture):
     assert judged(small_bundle(architecture)) == []
 
 
-@pytest.mark.full
 def test_the_real_graphs_parse(assistant_bundle):
     assert judged(Bundle.open(assistant_bundle)) == []
 

@@ -21,11 +21,12 @@ def ours(whole):
     return torch.cat(logits, 1)[0]
 
 
-@pytest.mark.parametrize("architecture", CHECKPOINTS)
-@pytest.mark.parametrize("changed", [{}, {"attention_bias": True}], ids=["", "biases"])
+BOTH = [name for name in CHECKPOINTS if name not in ("MistralForCausalLM", "Qwen2ForCausalLM")]
+"""With and without biases; Qwen2 has them always, Mistral never."""
+
+
+@pytest.mark.parametrize(("architecture", "changed"), [*((name, {}) for name in CHECKPOINTS), *((name, {"attention_bias": True}) for name in BOTH)], ids=str)
 def test_a_lightened_model_computes_the_same(architecture, changed, tmp_path):
-    if changed and architecture in ("MistralForCausalLM", "Qwen2ForCausalLM"):
-        pytest.skip("has biases always, or never")
     whole = CHECKPOINTS[architecture](tmp_path, complete=False, **changed)
     with torch.no_grad():
         expected = whole(IDS).logits[0, [3, 6]]
