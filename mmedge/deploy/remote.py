@@ -75,7 +75,7 @@ class Remote:
         if found is None:
             raise MmedgeError(f"{plain(where)!r} names no host", form)
         folder = (found["folder"] or "").removeprefix("~/")
-        if not folder.isprintable() or folder.startswith(("-", "~")) or (found["folder"] and not folder.strip("/. ")):
+        if not folder.isprintable() or folder.startswith(("-", "~", "//")) or (found["folder"] and not folder.strip("/. ")):
             raise MmedgeError(f"{plain(folder)!r} is no folder for releases", form)
         return cls(found["host"], folder.rstrip("/"))
 
