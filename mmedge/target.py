@@ -15,9 +15,13 @@ from mmedge.need import have
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 
+Board = Literal["orin-nano", "orin-nx", "agx-orin", "thor"]
+"""A line of NVIDIA's Jetson modules."""
 
 Scatter = Literal["ScatterND", "TensorScatter"]
 """The operator that writes into a key/value cache of fixed length."""
+
+SYSTEM = Path("/")
 
 TENSOR_SCATTER_OPSET = 24
 """The first with TensorScatter, which a runtime may do in place; TensorRT reads it from 10.15 on."""
@@ -33,6 +37,8 @@ class Detect(Document):
     """Files that exist on the board."""
     modules: tuple[str, ...] = ()
     """Python modules that must be installed."""
+    board: str = ""
+    """Words of the name that the board gives itself. A container may hide it: a target without them should then hold."""
 
 
 class Target(Document):
@@ -55,6 +61,14 @@ class Target(Document):
     memory_mb: int | None = None
     build_on: Literal["anywhere", "device"] = "anywhere"
     """``device``: engines can only be built on the board itself."""
+    boards: tuple[Board, ...] = ()
+    """The Jetsons that it stands for."""
+    l4t: tuple[tuple[str, str], ...] = ()
+    """Ranges of Jetson Linux that are known for them, from and to; an end counts with all that is below it: 38.2 covers 38.2.1."""
+    compute_capability: tuple[str, ...] = ()
+    """NVIDIA's name for what a GPU's kernels are built for: ``8.7``. Empty: whatever the GPU is."""
+    dla_cores: int | None = None
+    """NVIDIA's accelerators for convolutions, on the member with the fewest."""
     detect: Detect | None = None
 
     @property
@@ -64,14 +78,15 @@ class Target(Document):
             return None
         return "TensorScatter" if self.max_opset >= TENSOR_SCATTER_OPSET else "ScatterND"
 
-    def is_here(self) -> bool:
-        """Whether this machine is such a board."""
+    def is_here(self, root: Path = SYSTEM) -> bool:
+        """Whether this machine is such a board. ``root`` is where the system's files are."""
         found = self.detect
         return (
             found is not None
             and (not found.machines or platform.machine() in found.machines)
-            and all(Path(file).exists() for file in found.files)
+            and all((root / file.lstrip("/")).exists() for file in found.files)
             and all(have(module) for module in found.modules)
+            and found.board in _board(root)
         )
 
     @classmethod
@@ -84,10 +99,18 @@ class Target(Document):
         return target
 
     @classmethod
-    def detected(cls) -> Target:
-        """The best target for this machine."""
-        here = [target for target in map(cls.load, catalog.names("targets")) if target.is_here()]
+    def detected(cls, root: Path = SYSTEM) -> Target:
+        """The best target for this machine. ``root`` is where the system's files are."""
+        here = [target for target in map(cls.load, catalog.names("targets")) if target.is_here(root)]
         return max(here, key=lambda target: target.detect.rank if target.detect else 0)
+
+
+def _board(root: Path) -> str:
+    """The board's own name; empty where it has none."""
+    try:
+        return (root / "proc/device-tree/model").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 class Targets(Document):

@@ -6,12 +6,12 @@ import re
 from typing import Literal
 
 from mmedge.documents import Document
+from mmedge.target import Board
 
 Rule = Literal["strong-or-weak", "strong", "unconditional"]
-"""How a precision is asked for. ``strong-or-weak``: strongly typed, else by the flags of weak typing. ``strong``: strongly typed only. ``unconditional``: the graph
-alone says it."""
+"""How a precision is asked for. ``strong-or-weak``: strongly typed, else by the flags of weak typing. ``strong``: strongly typed only.
+``unconditional``: the graph alone says it."""
 
-Board = Literal["orin-nano", "orin-nx", "agx-orin", "thor"]
 ORIN: tuple[Board, ...] = ("orin-nano", "orin-nx", "agx-orin")
 ALL: tuple[Board, ...] = (*ORIN, "thor")
 
