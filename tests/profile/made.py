@@ -6,10 +6,9 @@ import hashlib
 
 import numpy as np
 
-from mmedge.profile.machine import Machine
+from mmedge.profile.machine import Conditions, Machine, Reading
 from mmedge.profile.report import (
     Breakdown,
-    Conditions,
     Fresh,
     Identity,
     Kind,
@@ -17,7 +16,6 @@ from mmedge.profile.report import (
     Operator,
     Operators,
     Part,
-    Reading,
     Report,
     Roof,
     Row,

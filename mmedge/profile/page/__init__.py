@@ -20,7 +20,7 @@ from mmedge.profile.estimates import CLAIMABLE
 from mmedge.profile.page import numbers
 from mmedge.profile.page.figures import SMALL, WIDE
 from mmedge.profile.page.maps import FAMILY, side_by_side
-from mmedge.profile.page.view import View, clamp, few, levels
+from mmedge.profile.page.view import View, clamp, few, levels, shaped
 from mmedge.profile.report import Report, Row
 from mmedge.profile.rows import keyed, title
 from mmedge.profile.table import MARK
@@ -118,7 +118,7 @@ def _drawn(beside: Sequence[tuple[str, list[Row | None]]]) -> tuple[Markup, Mark
 def _environment() -> Environment:
     made = Environment(loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     filters = {name: getattr(numbers, name) for name in ("ms", "interval", "share", "whole", "scaled", "breakable")}
-    made.filters.update(filters, clamp=clamp, few=few, levels=levels)
+    made.filters.update(filters, clamp=clamp, few=few, levels=levels, shaped=shaped)
     return made
 
 

@@ -83,7 +83,7 @@ def waterfall(turn: Turn, width: int) -> Markup:
     ]
     told = [{"y": bar["y"], "x": bar["to"], "text": f"{ms(span.duration_ms)} ms"} for bar, span in zip(bars, spans)]
     points = [{"y": name, "x": value, "text": f"at {ms(value)} ms"} for name, (_, value) in zip(names[len(spans) :], marks)]
-    y = alt.Y("y:N", sort=names, title=None, scale=alt.Scale(domain=names), axis=alt.Axis(labelExpr="slice(datum.label, 3)", labelLimit=left - 8, grid=False))
+    y = alt.Y("y:N", sort=names, title=None, scale=alt.Scale(domain=names), axis=alt.Axis(labelExpr="slice(datum.label, 3)", labelLimit=left - 18, grid=False))
     x = quantitative("x", "from", scale, "ms after the end of speech", tickCount=6 if width == WIDE else 4)
     fill = alt.Color("kind:N", scale=alt.Scale(domain=["model", "wait"], range=["var(--model)", "var(--hollow)"]), legend=None)
     stroke = alt.Stroke("kind:N", scale=alt.Scale(domain=["model", "wait"], range=["var(--model)", "var(--wait)"]), legend=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
 from typing import Any
 
 from markupsafe import Markup
@@ -14,9 +13,12 @@ from mmedge.profile.page.labels import ALIGNS, Label, Scale, place
 from mmedge.profile.page.numbers import ms
 from mmedge.profile.page.svg import render
 from mmedge.profile.report import Roof, Row, Trial
+from mmedge.profile.table import cut
 
 FAMILY = (("circle", "●", "var(--model)"), ("diamond", "◇", "var(--wait)"), ("square", "□", "var(--third)"), ("triangle-up", "△", "var(--fourth)"))
 """Of targets: shape, the same as a character, and colour (Okabe and Ito's blue, orange, green and purple, in a light and a dark form)."""
+LABEL = 26
+"""The most characters of a name beside a point."""
 
 
 def roofline(rows: Sequence[tuple[Row, Roof]], width: int) -> Markup:
@@ -37,7 +39,7 @@ def roofline(rows: Sequence[tuple[Row, Roof]], width: int) -> Markup:
     layers.append(alt.Chart(data(gaps)).mark_point(shape="stroke", size=160, stroke="var(--roof)", strokeWidth=3, opacity=1).encode(x=x, y="limit:Q"))
     layers.append(alt.Chart(data(gaps)).mark_point(filled=True, size=70, fill="var(--model)", opacity=1).encode(x=x, y=y))
     pixels = [(across.to_px(x), up.to_px(y)) for x, y in reached]
-    texts = [f"{row.name} {_percent(roof)}" for row, roof in rows]
+    texts = [f"{cut(row.name, LABEL)} {_percent(roof)}" for row, roof in rows]
     obstacles = [(across.to_px(x), up.to_px(limit)) for (x, _), limit in zip(reached, limits)]
     labels = place([*pixels, *obstacles], texts, across.pixels, up.pixels)
     for align in ALIGNS:
@@ -53,7 +55,7 @@ def _percent(roof: Roof) -> str:
 
 def _roofs(rows: Sequence[tuple[Row, Roof]], across: Scale, up: Scale) -> tuple[list[list[dict[str, float]]], list[Label]]:
     """The outermost roofs: each precision's computing, and the widest and the narrowest path to memory; with their labels."""
-    flat = {f"{row.where}: {ms(roof.gflops_s)} GFLOP/s": roof.gflops_s for row, roof in rows}
+    flat = {f"{cut(row.where, LABEL)}: {ms(roof.gflops_s)} GFLOP/s": roof.gflops_s for row, roof in rows}
     paths = sorted({roof.gb_s for _, roof in rows})
     top = max(flat.values())
     lines, told = [], []
@@ -85,7 +87,7 @@ def candidates(trials: Sequence[Trial]) -> Markup:
     fill = alt.Fill("fill:N", scale=None)
     layers.append(alt.Chart(data(points)).mark_point(size=70, stroke="var(--model)", strokeWidth=1.6, opacity=1).encode(x=x, y=y, fill=fill))
     pixels = [(across.to_px(point["x"]), up.to_px(point["y"])) for point in points]
-    labels = place(pixels, [f"{trial.backend} {trial.precision}" for trial in trials], across.pixels, up.pixels)
+    labels = place(pixels, [cut(f"{trial.backend} {trial.precision}", LABEL) for trial in trials], across.pixels, up.pixels)
     for align in ALIGNS:
         side = [{"x": across.from_px(label.x), "y": up.from_px(label.y), "text": label.text} for label in labels if label.align == align]
         layers.append(alt.Chart(data(side)).mark_text(align=align).encode(x=x, y=y, text="text:N"))
@@ -101,7 +103,7 @@ def side_by_side(rows: Mapping[str, Sequence[Row | None]], width: int) -> Markup
     targets = [[{"y": name, "x": row.latency.p50_ms} for name, row in zip(rows, column) if row] for column in zip(*rows.values())]
     times = [point["x"] for points in targets for point in points]
     scale = Scale(min(times) / 1.4, max(times) * 1.4, width - left - 16)
-    y = alt.Y("y:N", sort=list(rows), title=None, scale=alt.Scale(domain=list(rows)), axis=alt.Axis(labelLimit=left - 8, grid=True))
+    y = alt.Y("y:N", sort=list(rows), title=None, scale=alt.Scale(domain=list(rows)), axis=alt.Axis(labelLimit=left - 26, grid=True))
     x, title = quantitative("x", "x", scale, "median, ms"), "median, ms"
     spread = [{"y": name, "low": min(found), "high": max(found)} for name, row in rows.items() if (found := [one.latency.p50_ms for one in row if one])]
     layers = [alt.Chart(data(spread)).mark_rule(stroke="var(--rule)", strokeWidth=2).encode(y=y, x=quantitative("x", "low", scale, title), x2="high:Q")]

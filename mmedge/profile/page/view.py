@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -77,7 +77,7 @@ def _candidates(report: Report) -> list[tuple[str, Markup]]:
     for trial in report.trials:
         if trial.median_ms > 0:
             graphs.setdefault(trial.graph, []).append(trial)
-    return [(name, candidates(trials)) for name, trials in graphs.items()]
+    return [(name, candidates(trials)) for name, trials in graphs.items() if len(trials) > 1]
 
 
 def _tiles(report: Report) -> list[tuple[str, str, str]]:
@@ -143,6 +143,14 @@ def _how(report: Report) -> str:
         mode = "Closed loop: the next call began when the last had returned"
     made = f" Measured {report.made.replace('T', ' ').replace('+00:00', ' UTC').replace('Z', ' UTC')}." if report.made else ""
     return f"{mode}; for each row at least {rules.seconds:g} s and {rules.samples} calls.{made}"
+
+
+def shaped(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, str]]:
+    """Shapes, and whose they are: the many tensors of a cache are named by the first and the last."""
+    alike: dict[str, list[str]] = {}
+    for name, shape in shapes.items():
+        alike.setdefault(" × ".join(map(str, shape)) or "scalar", []).append(name)
+    return [(shape, ", ".join(names) if len(names) < 4 else f"{names[0]} … {names[-1]} ({len(names)})") for shape, names in alike.items()]
 
 
 def clamp(part: float) -> float:
