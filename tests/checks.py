@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mmedge.build.export import export
-from mmedge.bundle import Bundle
+from mmedge.bundle import LOCK, Bundle
+from mmedge.deploy.check import check
+from mmedge.deploy.compile import compile
 from mmedge.evaluate.drift import drift
 from mmedge.evaluate.golden import Golden
 from mmedge.recipe import Model, Recipe
@@ -20,6 +23,16 @@ def export_folder(folder: Path, out: Path, family: str, *targets: str, **options
     """A bundle of one model, whose role is the family's name; compiled and checked for ``targets`` (``cpu`` where none is given)."""
     recipe = Recipe(name="small", models={family: Model(family=family, folder=str(folder), options=options)})
     return export(recipe, out, [Target.load(name) for name in targets or ("cpu",)], report=lambda line: None)
+
+
+def compiled(bundle: Bundle, out: Path, *targets: str | Target) -> Bundle:
+    """A copy of a bundle, compiled and checked for ``targets``: what an export for them gives, without exporting again."""
+    shutil.copytree(bundle.path, out, ignore=shutil.ignore_patterns(LOCK))
+    for target in targets:
+        made = Target.load(target) if isinstance(target, str) else target
+        compile(out, made, lambda line: None)
+        check(out, made, lambda line: None)
+    return Bundle.open(out)
 
 
 def graph_drift(bundle: Bundle, role: str, name: str, backend: str) -> float:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
+import signal
 
 import pytest
 
@@ -18,6 +20,16 @@ BOARDS = [
 ]
 
 
+WHOLE = re.compile(r"^pytestmark = \[?pytest\.mark\.(full|slow)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path, config):
+    """A file or folder of nothing but full or slow tests is not imported where those are left out: transformers alone takes seconds."""
+    files = [*collection_path.rglob("test_*.py")] if collection_path.is_dir() else [collection_path] if collection_path.suffix == ".py" else []
+    kinds = [found[1] if (found := WHOLE.search(file.read_text(encoding="utf-8"))) else "fast" for file in files]
+    return True if kinds and all(f"not {kind}" in config.getoption("markexpr") for kind in kinds) else None
+
+
 def _quiet(line):
     pass
 
@@ -28,6 +40,14 @@ def _export(recipe, path, *targets):
     from mmedge.target import Target
 
     export(Recipe.load(recipe), path, [Target.load(name) for name in targets], report=_quiet)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible():
+    """What a test starts hears SIGINT, though whoever started the tests may have it ignored, as a script's background jobs do: children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

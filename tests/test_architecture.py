@@ -156,6 +156,7 @@ def test_import_pulls_in_no_runtime() -> None:
     assert not loaded & (HEAVY | {"tokenizers", "typer"})
 
 
+@pytest.mark.full
 def test_everything_runs_on_python_3_10() -> None:
     told = subprocess.run(
         [sys.executable, "-c", "import vermin; vermin.main()", "--no-tips", "--eval-annotations", "-t=3.10-", str(PACKAGE)], capture_output=True, text=True

@@ -150,6 +150,19 @@ def test_golden_data_cannot_call_what_the_family_does_not_offer(bundle):
         check(bundle.path, Target.load("cpu"), quiet)
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_build_that_comes_to_nothing_leaves_nothing(tmp_path, there):
+    def build():
+        with Bundle.writing(tmp_path if there else tmp_path / "new", create=True) as writing, writing.scratch() as scratch:
+            (scratch / "half").touch()
+            1 / 0  # noqa: B018
+
+    with pytest.raises(ZeroDivisionError):
+        build()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_build_leaves_the_old_bundle_usable(bundle, stop):
     before = (bundle.path / MANIFEST).read_bytes()

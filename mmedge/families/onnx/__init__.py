@@ -93,14 +93,15 @@ def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     sees, reads = (config.image is not None, "image processor"), (config.tokenizer, "tokenizer")
     hears = (config.fbank is not None or config.waveform is not None, "feature extractor")
     takes = {"image": sees, "text": (config.text is not None, "tokenizer"), "audio": hears, "": reads}[config.takes]
-    needs = {
+    of_kind: dict[str, dict[str, tuple[tuple[bool, str], ...]]] = {
         "speech": {"transcribe": (reads,)},
         "captioner": {"caption": (sees, reads)},
         "chat": {"chat": (reads,)},
         "dual": {"embed_image": (sees,), "embed_text": (reads,), "classify": (sees, reads)},
         "classifier": {"classify": (takes,)},
         "plain": {},
-    }[config.kind]
+    }
+    needs = of_kind[config.kind]
     parts = {part: None for wanted in needs.values() for there, part in wanted if not there}
     return {part: tuple(verb for verb, wanted in needs.items() if (False, part) in wanted) for part in parts}
 

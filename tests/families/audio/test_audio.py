@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import audio
-from checks import export_folder, graph_drift, on_one_thread
+from checks import compiled, graph_drift, on_one_thread
 
 from mmedge.build.golden import media
 from mmedge.errors import MmedgeError
-from mmedge.families.audio import Options
+from mmedge.families.audio import Options, lacks
 from mmedge.families.audio.export import export
 from mmedge.families.audio.session import Session
 from mmedge.processors.audio import sound_at
@@ -45,11 +45,11 @@ class Made:
 
 
 @pytest.fixture(scope="module", params=audio.CHECKPOINTS)
-def made(request, tmp_path_factory):
+def made(request, tmp_path_factory, small_bundle):
     on_one_thread()
     folder = tmp_path_factory.mktemp("sounds") / "checkpoint"
     model = audio.CHECKPOINTS[request.param](folder)
-    bundle = export_folder(folder, folder.parent / "sounds.bundle", "audio")
+    bundle = compiled(small_bundle(request.param), folder.parent / "sounds.bundle", "cpu")
     with bundle.session("audio", "cpu") as session:
         yield Made(request.param, model, folder, bundle, session)
 
@@ -139,6 +139,7 @@ def torch_session(folder):
 def test_without_its_feature_extractor_the_graph_comes_out(name, tmp_path):
     audio.CHECKPOINTS[name](tmp_path, complete=False)
     session = torch_session(tmp_path)
+    assert lacks(session.config) == {"feature extractor": ("classify",)}
     with pytest.raises(MmedgeError, match="had no feature extractor") as caught:
         session.classify(SOUNDS[0])
     assert "preprocessor_config.json" in caught.value.fix

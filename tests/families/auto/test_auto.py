@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from checkpoints import auto as made
-from checks import distinct, export_folder, graph_drift, on_one_thread
+from checks import compiled, distinct, graph_drift, on_one_thread
 
 from mmedge.build import load
 from mmedge.build.export import export as build
@@ -39,10 +39,10 @@ OUTPUTS = {
 
 @pytest.mark.full
 @pytest.mark.parametrize("architecture", list(INPUTS))
-def test_one_graph(architecture, tmp_path):
+def test_one_graph(architecture, tmp_path, small_bundle):
     on_one_thread()
     made.CHECKPOINTS[architecture](tmp_path / "folder")
-    bundle = export_folder(tmp_path / "folder", tmp_path / "bundle", "auto", "cpu", "intel-cpu")
+    bundle = compiled(small_bundle(architecture), tmp_path / "bundle", "cpu", "intel-cpu")
     model = bundle.manifest.models["auto"]
     assert {name: [spec.name for spec in graph.inputs] for name, graph in model.graphs.items()} == INPUTS[architecture]
     graph = model.graphs["model"]
@@ -70,11 +70,11 @@ def test_one_graph(architecture, tmp_path):
 
 
 @pytest.mark.full
-def test_one_that_generates_writes_what_transformers_writes(tmp_path):
+def test_one_that_generates_writes_what_transformers_writes(tmp_path, small_bundle):
     """encoder, prefill and decode, driven by hand: twenty tokens for five texts."""
     on_one_thread()
     made.make_t5(tmp_path / "folder")
-    bundle = export_folder(tmp_path / "folder", tmp_path / "bundle", "auto", "cpu", "intel-cpu")
+    bundle = compiled(small_bundle("T5ForConditionalGeneration"), tmp_path / "bundle", "cpu", "intel-cpu")
     model = bundle.manifest.models["auto"]
     caches = [f"{kind}_{part}_{index}" for kind in ("present", "cross") for index in range(2) for part in ("key", "value")]
     assert [spec.name for spec in model.graphs["prefill"].outputs] == ["logits", *caches]

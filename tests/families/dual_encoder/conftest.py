@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import dual_encoder
-from checks import export_folder, on_one_thread
+from checks import compiled, export_folder, on_one_thread
 from PIL import Image
 
+from mmedge.family import Allow
+from mmedge.nets.checkpoint import load
 from mmedge.processors.audio import sound_at
 
 GOLDEN = Path(__file__).parents[3] / "mmedge" / "golden"
@@ -75,10 +77,16 @@ class Made:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def made(request, tmp_path_factory):
+def made(request, tmp_path_factory, small_bundle):
     on_one_thread()
     folder = tmp_path_factory.mktemp("towers") / "checkpoint"
-    model = KINDS[request.param](folder)
-    bundle = export_folder(folder, folder.parent / "towers.bundle", "dual_encoder")
+    architecture = next((name for name, make in dual_encoder.CHECKPOINTS.items() if make is KINDS[request.param]), None)
+    out = folder.parent / "towers.bundle"
+    if architecture:
+        small = small_bundle(architecture)
+        folder, bundle = small.path.with_name(f"{architecture}.checkpoint"), compiled(small, out, "cpu")
+        model = load(architecture, folder, Allow())
+    else:
+        model, bundle = KINDS[request.param](folder), export_folder(folder, out, "dual_encoder")
     with bundle.session("dual_encoder", "cpu") as session:
         yield Made(request.param, model, folder, bundle, session)

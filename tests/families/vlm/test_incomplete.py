@@ -9,13 +9,14 @@ from checks import export_folder
 from vlm_made import CAT, CHATS, MEDIA, make
 
 from mmedge.errors import MmedgeError
-from mmedge.families.vlm import Options, assets, graphs
+from mmedge.families.vlm import Options, assets, graphs, lacks
 from mmedge.families.vlm.export import export
 from mmedge.generate.decode import Sampling
 
 pytestmark = pytest.mark.full
 
 SHORT = Sampling(max_tokens=5)
+VERBS = ("caption", "answer", "chat")
 
 
 @pytest.mark.parametrize("architecture", list(CHECKPOINTS))
@@ -23,6 +24,7 @@ def test_without_words_and_pictures_the_graphs_come_all_the_same(tmp_path, archi
     made = make(tmp_path, CHECKPOINTS[architecture], complete=False)
     config = made.exported.config
     assert set(made.exported.graphs) == set(graphs(config)) and not made.exported.cases and not made.exported.assets and not assets(config)
+    assert lacks(config) == {"tokenizer": VERBS, "chat template": VERBS, "image processor": VERBS[:2]}
     session = made.session(tmp_path)
     for verb in (lambda: session.caption(CAT), lambda: session.chat(CHATS["text alone"]), lambda: session.tokens(CHATS["text alone"])):
         with pytest.raises(MmedgeError, match="had no tokenizer"):
@@ -47,6 +49,7 @@ def test_without_a_processor_there_is_still_talk(tmp_path):
     made.exported = export(tmp_path, Options(), MEDIA)
     session = made.session(tmp_path)
     assert [case.call for case in made.exported.cases] == ["tokens", "chat"]
+    assert lacks(made.exported.config) == {"image processor": VERBS[:2]}
     assert session.chat(CHATS["text alone"], sampling=SHORT) == whole
     for verb in (lambda: session.caption(CAT), lambda: session.answer(CAT, "?"), lambda: session.chat(CHATS["a question"])):
         with pytest.raises(MmedgeError, match="had no image processor") as error:
@@ -58,6 +61,7 @@ def test_without_a_template_there_is_no_chat(tmp_path):
     made = make(tmp_path, make_llava)
     (tmp_path / "chat_template.jinja").unlink()
     made.exported = export(tmp_path, Options(), MEDIA)
+    assert lacks(made.exported.config) == {"chat template": VERBS}
     session = made.session(tmp_path)
     assert session.pixels(CAT)["pixel_values"].shape == (1, 3, 32, 32)
     with pytest.raises(MmedgeError, match="had no chat template"):
@@ -117,7 +121,7 @@ def test_words_that_are_never_said(tmp_path):
 
 def test_another_architecture_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertModel"]}))
-    with pytest.raises(MmedgeError, match="BertModel"):
+    with pytest.raises(MmedgeError, match="is no image-text model that answers"):
         export(tmp_path, Options(), MEDIA)
 
 
