@@ -13,7 +13,8 @@ from typing import ParamSpec, TypeVar
 from mmedge.runner import Carried, Runner
 from mmedge.tensors import Array, Feeds
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Recording:
