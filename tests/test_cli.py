@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "export", "compile", "check", "profile", "compare", "run", "targets", "recipes", "doctor", "inspect"]
+COMMANDS = ["demo", "export", "compile", "check", "profile", "compare", "push", "run", "targets", "recipes", "doctor", "inspect"]
 
 
 def mmedge(*arguments, **environment):
@@ -60,6 +60,10 @@ def test_help_imports_no_runtime():
         (["profile", "nowhere"], "there is no bundle at nowhere"),
         (["compile", "nowhere"], "there is no bundle at nowhere"),
         (["inspect", "nowhere"], "there is no bundle at nowhere"),
+        (["push", "nowhere", "me@board"], "there is no bundle at nowhere"),
+        (["push", "nowhere", "-oProxyCommand=x"], "No such option: -o"),
+        (["push", "nowhere", "--", "-oProxyCommand=x"], "'-oProxyCommand=x' names no host"),
+        (["check", "nowhere", "--on", "-oProxyCommand=x:dir"], "'-oProxyCommand=x:dir' names no host"),
     ],
 )
 def test_a_users_mistake_is_two_lines_and_status_2(arguments, what, tmp_path):

@@ -151,12 +151,28 @@ def test_the_same_again_sends_nothing_and_keeps_what_the_board_compiled(board, t
             "board: 1 of 3 checks failed on cpu",
             "there: do not [2J deploy",
         ),
-        ("compile", "echo Traceback >&2; echo 'ZeroDivisionError: division by zero' >&2; exit 1", 1, "ZeroDivisionError", "ssh board mmedge compile"),
-        ("check", "kill -KILL $$", 2, "mmedge check was killed on board (signal 9)", "memory"),
-        ("check", "echo '<html>'", 2, "mmedge check failed on board: its answer is no document", "ssh board mmedge check"),
-        ("check", 'echo \'{"schema": "mmedge.bundle/9"}\'', 2, "has schema mmedge.bundle/9", "install the same mmedge on both sides"),
-        ("targets", 'echo \'{"schema": "mmedge.targets/1", "nearest": 1}\'', 2, "unknown key nearest", "install the same mmedge on both sides"),
-        ("compile", "exit 127", 2, "board has no mmedge on its PATH", "pip install"),
+        pytest.param(
+            "compile",
+            "echo Traceback >&2; echo 'ZeroDivisionError: division by zero' >&2; exit 1",
+            1,
+            "ZeroDivisionError",
+            "ssh board mmedge compile",
+            marks=pytest.mark.full,
+        ),
+        pytest.param("check", "kill -KILL $$", 2, "mmedge check was killed on board (signal 9)", "memory", marks=pytest.mark.full),
+        pytest.param("check", "echo '<html>'", 2, "mmedge check failed on board: its answer is no document", "ssh board mmedge check", marks=pytest.mark.full),
+        pytest.param(
+            "check", 'echo \'{"schema": "mmedge.bundle/9"}\'', 2, "has schema mmedge.bundle/9", "install the same mmedge on both sides", marks=pytest.mark.full
+        ),
+        pytest.param(
+            "targets",
+            'echo \'{"schema": "mmedge.targets/1", "nearest": 1}\'',
+            2,
+            "unknown key nearest",
+            "install the same mmedge on both sides",
+            marks=pytest.mark.full,
+        ),
+        pytest.param("compile", "exit 127", 2, "board has no mmedge on its PATH", "pip install", marks=pytest.mark.full),
     ],
 )
 def test_a_far_failure_keeps_its_words_and_its_status(board, toy_bundle, stays, command, body, status, what, fix):
@@ -176,6 +192,7 @@ def test_a_failed_release_goes_live_once_it_passes(board, toy_bundle, stays, del
     assert (made.uploaded_bytes, made.previous, board.live()) == (0, delivered.release, made.release)
 
 
+@pytest.mark.full
 def test_rollback_and_forward(board, toy_bundle, delivered, said):
     first = delivered.release
     with pytest.raises(MmedgeError, match=f"there is no release before {first} in mmedge/toy on board"):
@@ -344,6 +361,7 @@ def test_a_current_that_is_not_ours(board, toy_bundle, made):
     assert [path.name for path in link.parent.iterdir()] == ["current"]
 
 
+@pytest.mark.full
 def test_hostile_names_are_only_names(board, toy_bundle, said):
     board.answers(toy_bundle)
     name = "extra/-x $(touch pwned) `touch pwned` '\"\n;touch pwned.bin"
@@ -396,6 +414,7 @@ def disk(board):
         subprocess.run(["umount", path], check=True)
 
 
+@pytest.mark.full
 def test_a_read_only_disk(board, toy_bundle, disk):
     board.answers(toy_bundle)
     disk("ro,size=1m")
