@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmedge.profile import estimates
 from mmedge.profile.machine import Conditions, Reading
 from mmedge.profile.report import Fresh, Latency, Row, Samples, Startup, Usage, Verdict, WarmUp
-from mmedge.profile.verdict import judge, overall
+from mmedge.profile.verdict import drift, judge, overall
 
 QUIET = Conditions(
     before=Reading(load=0.1, steal=0.0, others=0.03, temperature_c=45, clock_mhz=2000),
@@ -52,19 +53,26 @@ def stalling(random, n):
     return 10 * random.lognormal(0, 0.05, n) * np.where(random.random(n) < 0.02, 30, 1)
 
 
-def remembering(random, n):
-    """Each deviation is half of the one before."""
-    noise = random.normal(0, 0.2, n)
+def remembering(random, n, memory=0.5, scatter=0.02):
+    """Each deviation keeps a part of the one before."""
+    noise = random.normal(0, 10 * scatter * np.sqrt(1 - memory**2), n)
     for step in range(1, n):
-        noise[step] += 0.5 * noise[step - 1]
+        noise[step] += memory * noise[step - 1]
     return 10 + noise
 
 
 @pytest.mark.parametrize("draw", [heavy_tailed, stalling, remembering])
 @pytest.mark.parametrize("n", [64, 300])
-def test_noise_without_a_trend_is_stable(draw, n):
+def test_noise_without_a_trend_is_stable(draw, n, monkeypatch):
+    monkeypatch.setattr(estimates, "RESAMPLES", 500)  # a hundred series in a second
     words = [word(series(draw(np.random.default_rng(seed), n))) for seed in range(100)]
     assert words.count("stable") >= 95
+
+
+def test_slow_noise_is_no_drift():
+    """Of 10 %, each deviation four fifths of the one before: ends differ, and neighbours agree."""
+    drawn = [remembering(np.random.default_rng(seed), 64, memory=0.8, scatter=0.1) for seed in range(100)]
+    assert sum(drift(series(values)).real for values in drawn) <= 5
 
 
 def test_a_stable_verdict_says_what_was_looked_at():
@@ -190,6 +198,11 @@ def test_a_median_that_is_not_known_is_unstable():
 def test_two_levels_in_turn_are_unstable_although_each_is_quiet():
     level = np.repeat([1, 1.4, 1, 1.4, 1, 1.4], 50)
     assert word(series(noisy(300, scatter=0.01) * level)) == "unstable"
+
+
+def test_slow_waves_do_not_pass_for_samples_that_agree():
+    """Three long waves of 20 %: the next run of this length may begin anywhere on them."""
+    assert word(series(noisy(600, scatter=0.01) * (1 + 0.2 * np.cos(np.linspace(0, 6 * np.pi, 600))))) == "unstable"
 
 
 def test_too_few_samples_are_unstable():
