@@ -19,6 +19,8 @@ ASSUMED = 1.05
 LEAST = 1.01
 """Nothing below is called a difference: the layout of memory alone moves a program's time by as much (Mytkowicz et al. 2009)."""
 SIGNIFICANT = 0.05
+SHARED = "steady_pss_mb"
+"""Counts a shared page by how many processes share it at the moment: another mmedge on the machine changes it. Shown, never called a difference."""
 MOST = 4096
 """Samples of a series that go into a bootstrap: it draws all of them thousands of times."""
 
@@ -35,7 +37,10 @@ class Figure(Document):
     ratio: float | None
     """value / baseline; null where one of them is not above zero, as a mark that a turn reached before the end of speech."""
     interval: tuple[float, float] | None
-    """Of the ratio: 95 %, by bootstrap of the samples; for start-up and memory, the smallest and largest of any two processes. Null without samples."""
+    """Of the ratio: 95 %, by bootstrap of the samples; for start-up and memory, the smallest and largest of any two processes.
+
+    Null without samples, and for PSS.
+    """
     floor: float
     """What processes of one report differ by, as a ratio of at least 1."""
     real: bool
@@ -140,18 +145,19 @@ def _processes(before: Report, after: Report) -> Iterator[Figure]:
         if not theirs or not ours or min(*theirs, *ours) <= 0:
             continue
         ratio = median(ours) / median(theirs)
-        interval = (min(ours) / max(theirs), max(ours) / min(theirs)) if _enough(theirs, ours) else None
+        interval = (min(ours) / max(theirs), max(ours) / min(theirs)) if _enough(theirs, ours) and field != SHARED else None
+        memory = field in MEMORY
         yield Figure(
-            level="memory" if field in MEMORY else "start-up",
+            level="memory" if memory else "start-up",
             name=name,
-            unit="MB" if field in MEMORY else "ms",
+            unit="MB" if memory else "ms",
             baseline=median(theirs),
             value=median(ours),
             ratio=ratio,
             interval=interval,
             floor=LEAST,
             real=_beyond(ratio, interval, LEAST),
-            verdicts=(word_of(before), word_of(after)),
+            verdicts=("stable", "stable") if memory else (word_of(before), word_of(after)),
             changed=changes(before, after),
         )
 

@@ -29,14 +29,22 @@ def title(keys: Collection[Key], key: Key) -> str:
     return f"{key[1]} ({key[2]})" if sum(other[:2] == key[:2] for other in keys) > 1 and key[2] else key[1]
 
 
+def processes_disagree(report: Report) -> bool:
+    """Whether the whole is unstable though no row is: then fresh processes differ, and every time is in doubt."""
+    return _whole(report) == "unstable" and not any(row.verdict and row.verdict.word == "unstable" for row in report.rows)
+
+
 def word_of(report: Report, row: Row | None = None) -> Word:
-    """Whether a figure can be trusted: the row's own verdict; ``unstable`` for all where it is the fresh processes that disagree.
+    """Whether a time can be trusted: by the row's own verdict, and ``unstable`` for all where the fresh processes disagree.
 
     Args:
-        row: without one, of start-up and memory.
+        row: without one, of the starts: what the machine did to the rows, it did to them; that one row drifts says nothing of them.
     """
-    own = row.verdict.word if row and row.verdict else "stable"
-    whole = report.verdict.word if report.verdict else "stable"
-    if own == "stable" and whole == "unstable" and not any(other.verdict and other.verdict.word == "unstable" for other in report.rows):
-        return "unstable"
-    return own
+    if row is None:
+        return "stable" if _whole(report) == "drifting" else _whole(report)
+    own = row.verdict.word if row.verdict else "stable"
+    return "unstable" if own == "stable" and processes_disagree(report) else own
+
+
+def _whole(report: Report) -> Word:
+    return report.verdict.word if report.verdict else "stable"

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mmedge.profile.machine import describe
 from mmedge.profile.report import Profiles, Report, Row, Rules, Startup
-from mmedge.profile.rows import keyed, reports_of, title, word_of
+from mmedge.profile.rows import keyed, processes_disagree, reports_of, title, word_of
 
 WIDTH = 120
 NAMES, WHERE = 40, 20
@@ -136,7 +136,7 @@ def _legend(reports: Sequence[Report]) -> list[str]:
         marked = [row for row in report.rows if word_of(report, row) != "stable"]
         for word in dict.fromkeys(word_of(report, row) for row in marked):
             rows = [row for row in marked if word_of(report, row) == word]
-            if word_of(report) == word:  # the processes disagree: no row by itself
+            if word == "unstable" and processes_disagree(report):
                 said = ["every figure", *(report.verdict.evidence[:1] if report.verdict else ())]
             else:
                 said = [", ".join(dict.fromkeys(row.name for row in rows)), *(rows[0].verdict.evidence[:1] if rows[0].verdict else ())]
@@ -167,13 +167,13 @@ def _sections(report: Report, prefix: str) -> list[str]:
 
 
 def _startup(report: Report, startup: Startup, prefix: str) -> list[str]:
-    mark = "" if word_of(report) == "stable" else MARK
+    doubt = "" if word_of(report) == "stable" else MARK
 
-    def middle(field: str, name: str, unit: str) -> str:
+    def middle(field: str, name: str, unit: str, mark: str = "") -> str:
         values = [value for started in startup.processes if (value := getattr(started, field)) is not None]
         return f"{name} {short(median(values))}{mark} {unit}" if values else ""
 
-    times = [middle(field, name, "ms") for field, name in STARTS.items()]
+    times = [middle(field, name, "ms", doubt) for field, name in STARTS.items()]
     if startup.answer:
         times[-1] = times[-1] and f"{times[-1]} ({startup.answer})"
     memory = [middle(field, name, "MB") for field, name in MEMORY.items()] + [startup.device_memory]

@@ -160,7 +160,21 @@ def test_a_figure_of_an_unstable_run_is_marked_wherever_it_is_shown(compared):
 
 def test_processes_that_disagree_mark_every_figure(compared):
     made = compared(report(), report(seed=1, verdict=Verdict(word="unstable", evidence=("the processes differ by 9 %",))))
-    assert {figure.verdicts for figure in made.pairs[0].figures} == {("stable", "unstable")}
+    assert {figure.verdicts for figure in made.pairs[0].figures if figure.unit == "ms"} == {("stable", "unstable")}
+
+
+@pytest.mark.parametrize(("word", "starts"), [("contended", "contended"), ("throttled", "throttled"), ("drifting", "stable")])
+def test_what_the_machine_did_to_the_rows_it_did_to_the_starts(word, starts):
+    found = figures(report(), report(verdict=Verdict(word=word)))[0]
+    assert {figure.level: figure.verdicts[1] for figure in found} == {"graph": "stable", "start-up": starts, "memory": "stable"}
+
+
+def test_shared_memory_depends_on_others_and_is_never_called_a_difference():
+    def started(pss):
+        return report(startup=Startup(processes=tuple(Fresh(**{**FRESH, "steady_pss_mb": pss + number}) for number in range(5)), answer="turn"))
+
+    (figure,) = (figure for figure in figures(started(500), started(600))[0] if figure.name == "steady PSS")
+    assert figure.ratio == pytest.approx(602 / 502) and not figure.real
 
 
 def test_several_targets_are_held_against_the_same_of_the_first_file(compared):
