@@ -17,11 +17,10 @@ from mmedge.profile.differences import ASSUMED, Figure, figures
 from mmedge.profile.machine import describe
 from mmedge.profile.reading import AGAIN, read_report
 from mmedge.profile.report import Report, Word
+from mmedge.profile.rows import few
 from mmedge.profile.table import MARK, WIDTH, aligned, cut, how, percent, short, side_by_side
 
 NAME = 16
-FEW = 5
-"""Rows that an error names."""
 
 
 class Side(Document):
@@ -91,7 +90,7 @@ def hold(made: Comparison) -> None:
     """Raise GateFailed if a time exceeds what was allowed."""
     if not made.exceeded:
         return
-    named = ", ".join(made.exceeded[:FEW]) + (f" and {len(made.exceeded) - FEW} more" if len(made.exceeded) > FEW else "")
+    named = few(made.exceeded)
     unsure = [side for pair in made.pairs for side in (pair.baseline, pair.other) if side.verdict not in (None, "stable")]
     fix = f"measure again on a quiet machine: {unsure[0].name} was {unsure[0].verdict}" if unsure else "mmedge compare without --json says what changed"
     raise GateFailed(f"more than {made.max_regression:g} % slower: {named}", fix)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mmedge.profile.report import Level, Profiles, Report, Row, Word
 
 Key = tuple[Level, str, str, int]
+FEW = 4
+"""Names in a sentence."""
 
 
 def reports_of(made: Report | Profiles) -> tuple[Report, ...]:
@@ -48,3 +50,8 @@ def word_of(report: Report, row: Row | None = None) -> Word:
 
 def _whole(report: Report) -> Word:
     return report.verdict.word if report.verdict else "stable"
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mmedge.profile.machine import describe
 from mmedge.profile.report import Profiles, Report, Row, Rules, Startup
-from mmedge.profile.rows import keyed, processes_disagree, reports_of, title, word_of
+from mmedge.profile.rows import few, keyed, processes_disagree, reports_of, title, word_of
 
 WIDTH = 120
 NAMES, WHERE = 40, 20
@@ -139,7 +139,8 @@ def _legend(reports: Sequence[Report]) -> list[str]:
             if word == "unstable" and processes_disagree(report):
                 said = ["every figure", *(report.verdict.evidence[:1] if report.verdict else ())]
             else:
-                said = [", ".join(dict.fromkeys(row.name for row in rows)), *(rows[0].verdict.evidence[:1] if rows[0].verdict else ())]
+                named = "every figure" if len(rows) == len(report.rows) else few(list(dict.fromkeys(row.name for row in rows)))
+                said = [named, *(rows[0].verdict.evidence[:1] if rows[0].verdict else ())]
             lines.append(entry(f"{MARK} {word}{place}", ": ".join(said)))
     if any(row.latency.p90_ms is None or row.latency.p99_ms is None for report in reports for row in report.rows):
         lines.append(entry(WITHHELD, "withheld: too few calls (the 90th percentile needs 64, the 99th 662)"))
@@ -154,8 +155,8 @@ def _sections(report: Report, prefix: str) -> list[str]:
     for row in report.rows:
         if row.breakdown:
             whole = row.breakdown
-            parts = " + ".join(f"{part.name} {short(part.median_ms)} ({percent(part.share)})" for part in whole.parts)
-            lines.append(entry("breakdown", f"{prefix}{row.name} {short(whole.whole_ms)} ms = {parts}; no part explains {percent(whole.difference, 1)}"))
+            parts = ", ".join(f"{part.name} {short(part.median_ms)}" for part in sorted(whole.parts, key=lambda part: -part.median_ms))
+            lines.append(entry("breakdown", f"{prefix}{row.name} {short(whole.whole_ms)} ms: {parts}; {percent(whole.difference, 1)} unexplained"))
     for row in report.rows:
         if row.operators and row.operators.sum_ms > 0:
             kinds = ", ".join(f"{kind.kind} {percent(kind.ms / row.operators.sum_ms)}" for kind in row.operators.kinds[:KINDS])

@@ -14,6 +14,7 @@ import numpy as np
 from mmedge.profile.estimates import LEAST_MS, SHORTEST, Values, median_interval
 from mmedge.profile.machine import Conditions, Reading
 from mmedge.profile.report import Row, Samples, Startup, Verdict, WarmUp, Word
+from mmedge.profile.rows import few
 
 ORDER: tuple[Word, ...] = ("contended", "throttled", "drifting", "unstable")
 
@@ -72,7 +73,7 @@ def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions
         if alike := [(name, verdict) for name, verdict in judged if verdict.word == word]:
             name, verdict = alike[0]
             said = f": {verdict.evidence[0]}" if verdict.evidence else ""
-            findings.append((word, f"{len(alike)} of {len(judged)} rows {word}, {', '.join(each for each, _ in alike)}; {name}{said}"))
+            findings.append((word, f"{len(alike)} of {len(judged)} rows {word}, {few([each for each, _ in alike])}; {name}{said}"))
     spread = _spread(startup)
     findings += [("unstable", sentence) for apart, sentence in spread if apart > APART]
     agree = [max(spread)[1]] if spread else []
