@@ -145,6 +145,8 @@ class Manifest(Document):
     """Golden inputs: files, and texts as they are."""
     engines: dict[str, dict[str, Placement]] = {}
     """target -> ``ROLE/GRAPH`` -> placement."""
+    plans: dict[str, tuple[File, ...]] = {}
+    """target -> what builds its engines on the board: the plan, then its scripts."""
     gates: dict[str, tuple[Gate, ...]] = {}
     """``export``, ``check TARGET`` -> their gates."""
     provenance: dict[str, Any] = {}
@@ -155,4 +157,5 @@ class Manifest(Document):
         for model in self.models.values():
             found += [model.golden, *model.assets.values(), *(file for graph in model.graphs.values() for file in (graph.file, graph.weights) if file)]
         found += [placed.file for placements in self.engines.values() for placed in placements.values() if placed.file]
+        found += [file for plan in self.plans.values() for file in plan]
         return list({file.path: file for file in found}.values())

@@ -13,6 +13,7 @@ import pytest
 
 from mmedge.assistant.parts import Summary
 from mmedge.deploy.doctor import Diagnosis
+from mmedge.deploy.plan import Plan
 from mmedge.deploy.push import Release
 from mmedge.documents import Failure
 from mmedge.manifest import Manifest
@@ -23,7 +24,7 @@ from mmedge.target import Target, Targets
 from mmedge.turn import Turn
 
 FOLDER = Path(__file__).parents[1] / "mmedge" / "schemas"
-DOCUMENTS = [Comparison, Diagnosis, Failure, Manifest, Profiles, Recipe, Recipes, Release, Report, Summary, Target, Targets, Turn]
+DOCUMENTS = [Comparison, Diagnosis, Failure, Manifest, Plan, Profiles, Recipe, Recipes, Release, Report, Summary, Target, Targets, Turn]
 
 
 def _path(document):

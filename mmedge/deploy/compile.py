@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmedge import runner
 from mmedge.bundle import Bundle
+from mmedge.deploy.plan import Sizes, write_plan
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.golden import Golden
 from mmedge.family import load_family
@@ -43,23 +44,34 @@ def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
     """The bundle's manifest with a placement for every graph on ``target``; nothing is committed.
 
     Raises:
-        MmedgeError: no backend of the target works here.
+        MmedgeError: no backend of the target works here, or its build plan cannot be written.
         GateFailed: a graph holds its golden bound on no backend.
     """
     made = bundle.manifest
     placements: dict[str, Placement] = {}
+    planned: dict[str, Sizes] = {}
     for role, model in made.models.items():
         preferred = getattr(load_family(model.family), "PREFER", {})
         golden = Golden(bundle, role)
         for name, key in model.graphs_for(target).items():
-            placements[f"{role}/{key}"] = placed = _place(bundle, role, key, target, preferred.get(name, ()), golden)
+            wanted = _wanted(target, preferred.get(name, ()))
+            placements[f"{role}/{key}"] = placed = _place(bundle, role, key, target, wanted, golden)
+            if target.boards and wanted[0] == "tensorrt":
+                planned[f"{role}/{key}"] = {one: array.shape for one, array in golden.graph(key)[0].items()}
             report(f"{role}/{key}: {placed.backend} {placed.precision} ({placed.reason})")
     gates = {name: found for name, found in made.gates.items() if name != f"check {target.name}"}  # they were another compilation's
-    return made.model_copy(update={"engines": {**made.engines, target.name: placements}, "gates": gates})
+    plans = {name: plan for name, plan in made.plans.items() if name != target.name}
+    if planned:
+        plans[target.name] = write_plan(bundle, target, planned)
+    return made.model_copy(update={"engines": {**made.engines, target.name: placements}, "plans": plans, "gates": gates})
 
 
-def _place(bundle: Bundle, role: str, name: str, target: Target, preferred: tuple[str, ...], golden: Golden) -> Placement:
-    wanted = tuple(backend for backend in preferred if backend in target.backends) or target.backends
+def _wanted(target: Target, preferred: tuple[str, ...]) -> tuple[str, ...]:
+    """The backends that a graph is offered to, in order."""
+    return tuple(backend for backend in preferred if backend in target.backends) or target.backends
+
+
+def _place(bundle: Bundle, role: str, name: str, target: Target, wanted: tuple[str, ...], golden: Golden) -> Placement:
     if target.build_on == "device" and not target.is_here():
         why = "the model's family prefers it" if wanted != target.backends else "built on the device, not on this machine"
         return Placement(state="on-device", backend=wanted[0], precision=target.precisions.get(wanted[0], ("fp32",))[0], reason=why)

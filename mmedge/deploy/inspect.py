@@ -54,6 +54,7 @@ def describe(manifest: Manifest) -> str:
             f"  {name}: {placed.backend} {placed.precision}{' (on the device)' if placed.state == 'on-device' else ''}: {placed.reason}"
             for name, placed in placements.items()
         ]
+        lines += [f"  build plan: {file.path}" for file in manifest.plans.get(target, ())]
     for check, gates in manifest.gates.items():
         if not gates:  # nothing was traced: the model came as ONNX
             continue
@@ -71,6 +72,8 @@ def summary(manifest: Manifest, path: Path) -> str:
         gates = manifest.gates.get(f"check {target}", ())
         if waiting:
             lines.append(f"{target}: the ONNX graphs are verified; engines are built on the device. There: mmedge compile {path.name} --target {target}")
+            if plan := manifest.plans.get(target):
+                lines.append(f"  build plan: {plan[0].path}, with a script for each TensorRT")
             if unknown := sorted({placed.backend for placed in placements.values()} - set(backend_names())):
                 lines.append(f"  this version of mmedge builds no {unknown[0]} engines yet: there, compile takes the target's next backend")
         else:

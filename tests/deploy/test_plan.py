@@ -1,0 +1,242 @@
+"""The build plan: rules over every TensorRT that a board may have, and a script that a shell reads as it was meant."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from mmedge.bundle import Bundle
+from mmedge.deploy.compile import compile
+from mmedge.deploy.inspect import describe, inspect, summary
+from mmedge.deploy.nvidia import RELEASES, TENSORRT, row_for, within
+from mmedge.deploy.plan import Command, Plan, key, script, setups, typings, write_plan
+from mmedge.documents import read_json
+from mmedge.errors import MmedgeError
+from mmedge.manifest import Graph, Manifest, Tensor
+from mmedge.manifest import Model as Entry
+from mmedge.target import Target
+
+JETSONS = ["jetson", "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-thor"]
+NVIDIA = {"fp16": ["--fp16"], "bf16": ["--bf16"], "int8": ["--int8", "--fp16"], "int4": ["--int4", "--fp16"]}
+
+
+def quiet(line):
+    pass
+
+
+@pytest.fixture(params=JETSONS)
+def planned(request, toy_bundle):
+    made = compile(toy_bundle, Target.load(request.param), quiet)
+    return made, read_json(made.path / made.manifest.plans[request.param][0].path, Plan, fix="")
+
+
+def test_a_plan_names_what_the_bundle_holds(planned):
+    bundle, plan = planned
+    (graph,) = plan.graphs
+    assert (plan.bundle, graph.name, graph.precision) == ("toy", "eyes/image_encoder", "fp32")
+    assert graph.file == bundle.manifest.models["eyes"].graphs["image_encoder"].file
+    assert hashlib.sha256((bundle.path / graph.file.path).read_bytes()).hexdigest() == graph.file.sha256
+    assert bundle.manifest.plans[plan.target][1:] == tuple(one.script for one in plan.generations)
+    assert inspect(bundle.path)[1] == []  # every file is named and whole
+    assert all(f"build plan: {file.path}" in describe(bundle.manifest) for file in bundle.manifest.plans[plan.target])
+    assert f"build plan: {bundle.manifest.plans[plan.target][0].path}" in summary(bundle.manifest, bundle.path)
+    assert "Never run on a Jetson" in plan.note
+
+
+def test_a_plan_has_every_release_of_its_boards_under_the_tensorrt_that_comes_with_it(planned):
+    _, plan = planned
+    target = Target.load(plan.target)
+    capabilities = {"orin-nano": "8.7", "orin-nx": "8.7", "agx-orin": "8.7", "thor": "11.0"}
+    found = {(setup.jetpack, setup.l4t_low, setup.cuda, setup.tensorrt, setup.compute_capability) for one in plan.generations for setup in one.setups}
+    expected = [(one, capabilities[board]) for one in RELEASES if one.tensorrt for board in {*one.boards} & {*target.boards}]
+    assert found == {(one.jetpack, one.l4t_low, one.cuda, one.tensorrt, capability) for one, capability in expected}
+    assert all(within(setup.tensorrt, one.low, one.high) for one in plan.generations for setup in one.setups)
+    assert {setup.compute_capability for one in plan.generations for setup in one.setups} == set(target.compute_capability)
+
+
+def test_every_command_keeps_the_rules_of_its_tensorrt(planned):
+    _, plan = planned
+    assert plan.generations
+    for generation in plan.generations:
+        row = row_for(generation.low)
+        assert row is row_for(generation.high)
+        assert set(row.boards) & set(Target.load(plan.target).boards)
+        for command in generation.commands:
+            assert len(command.trtexec) == 1  # fp32 has no fallback
+            flags = [argument.partition("=")[0] for argument in command.trtexec[0][1:]]
+            assert len(flags) == len(set(flags))
+            assert not {*flags} & {*row.removed, *row.no_ops, "--fp16", "--int8", "--best", "--useDLACore", "--allowGPUFallback"}
+            assert ("--stronglyTyped" in flags) == (row.rule == "strong")
+            assert ({"--useCudaGraph", "--useSpinWait"} <= {*flags}) == (int(generation.low.partition(".")[0]) < 11)
+            assert {"--onnx", "--skipInference", "--saveEngine", "--timingCacheFile", "--memPoolSize"} <= {*flags}
+
+
+@pytest.mark.parametrize(
+    ("target", "tensorrt", "command"),
+    [
+        ("jetson", "10.3.0.30", "--memPoolSize=workspace:1024 --useCudaGraph --useSpinWait"),
+        ("jetson-agx-orin", "10.16.2.10", "--memPoolSize=workspace:8192 --useCudaGraph --useSpinWait --stronglyTyped"),
+        ("jetson-thor", "10.13.3.9", "--memPoolSize=workspace:16384 --useCudaGraph --useSpinWait --stronglyTyped"),
+        ("jetson-thor", "11.4.1", "--memPoolSize=workspace:16384"),
+    ],
+)
+def test_the_whole_command(toy_bundle, target, tensorrt, command):
+    made = compile(toy_bundle, Target.load(target), quiet)
+    plan = read_json(made.path / made.manifest.plans[target][0].path, Plan, fix="")
+    (generation,) = (one for one in plan.generations if within(tensorrt, one.low, one.high))
+    onnx = plan.graphs[0].file.path
+    engine = onnx.replace("/", ".").removesuffix(".onnx")
+    files = f"--timingCacheFile={{engines}}/{engine}.timing --skipInference --saveEngine={{engines}}/{engine}.plan"
+    (shape,) = plan.graphs[0].shapes
+    golden = "x".join(map(str, shape.opt))
+    profile = f"--minShapes={shape.input}:{'x'.join(map(str, shape.min))} --optShapes={shape.input}:{golden} --maxShapes={shape.input}:{golden}"
+    assert shape.dynamic
+    assert " ".join(generation.commands[0].trtexec[0]) == f"trtexec --onnx={onnx} {profile} {command} {files}"
+
+
+def test_tensorrt_that_supports_no_jetson_is_in_no_plan(planned):
+    _, plan = planned
+    assert not any(within(version, one.low, one.high) for one in plan.generations for version in ("11.0.0", "11.2.1", "11.4.0", "11.5.0"))
+    assert any(one.low == "11.4.1" for one in plan.generations) == bool({"agx-orin", "thor"} & set(Target.load(plan.target).boards))
+
+
+@pytest.mark.parametrize("row", TENSORRT, ids=lambda row: row.low)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "int4"])
+def test_weak_and_strong_typing_never_meet(row, precision):
+    weak = NVIDIA.get(precision, [])
+    expected = {
+        "unconditional": [[]],
+        "strong": [["--stronglyTyped"]],
+        "strong-or-weak": [["--stronglyTyped"], weak] if weak else [[]],
+    }[row.rule]
+    assert [list(attempt) for attempt in typings(row, precision)] == expected
+
+
+def test_no_release_is_in_two_rows():
+    target = Target.load("jetson")
+    found = [(setup.jetpack, setup.compute_capability) for row in TENSORRT for setup in setups(target, row)]
+    assert len(found) == len(set(found)) == 7 + 1  # 7.2 is for both chips; of 7.2.1 and 7.2.2 the TensorRT is not known
+
+
+def test_an_engines_key_differs_with_everything_that_matters(toy_bundle):
+    made = compile(toy_bundle, Target.load("jetson"), quiet)
+    plan = read_json(made.path / made.manifest.plans["jetson"][0].path, Plan, fix="")
+    command = plan.generations[0].commands[0]
+    board = {"tensorrt": "10.3.0.30", "compute_capability": "8.7", "l4t": "36.4.3", "cuda": "12.6.11"}
+    assert set(key(command, **board)) == {"tensorrt", "compute_capability", "l4t", "cuda", "sha256", "shapes", "options"}
+    changed = [{**board, name: "9.9"} for name in board]
+    others = [command.model_copy(update={"key": {**command.key, name: "other"}}) for name in command.key]
+    found = [key(command, **board), *(key(command, **one) for one in changed), *(key(other, **board) for other in others)]
+    assert len({json.dumps(one, sort_keys=True) for one in found}) == 1 + 4 + 3
+    thor = {**board, "cuda": "12.8", "compute_capability": "10.1"}
+    assert key(command, **thor) == key(command, **{**thor, "compute_capability": "11.0"})
+
+
+def test_planning_twice_changes_nothing(toy_bundle):
+    first = compile(toy_bundle, Target.load("jetson"), quiet).manifest.plans
+    assert compile(toy_bundle, Target.load("jetson"), quiet).manifest.plans == first
+    assert inspect(toy_bundle)[1] == []
+
+
+@pytest.mark.parametrize("target", ["cpu", "null", "nvidia", "rtx"])
+def test_only_boards_have_plans(toy_bundle, target):
+    assert compile(toy_bundle, Target.load(target), quiet).manifest.plans == {}
+
+
+HOSTILE = "a b'; touch pwned; $(touch pwned) `touch pwned` \"&|*?{engines}~%s!"
+RECORD = """#!{python}
+import json, sys
+open({log!r}, "a").write(json.dumps(sys.argv[1:]) + "\\n")
+sys.exit("--stronglyTyped" in sys.argv and {fails!r})
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A bundle whose target, files and inputs have names that a shell would misread; its plan, and a trtexec that writes down what it is asked."""
+    with Bundle.writing(tmp_path / f"a bundle's {HOSTILE.replace('/', '')}", create=True) as bundle:
+        names = {f"{HOSTILE}{number}": bundle.add("eyes", f"{HOSTILE}{number}.onnx", b"x%d" % number) for number in range(2)}
+        weights = bundle.add("eyes", f"-{HOSTILE}.bin", b"w")
+        entry = {"inputs": (Tensor(name="x:0,$(id)", dtype="float32", shape=("batch", 3)),), "outputs": (), "opset": 18, "ir": 10, "reference": ""}
+        graphs = {name: Graph(file=file, weights=weights, **entry) for name, file in names.items()}
+        model = Entry(family="toy", config={}, graphs=graphs, assets={}, golden=weights, cases=())
+        bundle.manifest = Manifest(name="hostile", created="", models={"eyes": model}, media={})
+        target = Target.load("jetson").model_copy(update={"name": HOSTILE})
+        plan, *scripts = write_plan(bundle, target, {f"eyes/{name}": {"x:0,$(id)": (2, 3)} for name in graphs})
+        bundle.commit()
+    return bundle, read_json(bundle.path / plan.path, Plan, fix=""), scripts
+
+
+def _run(bundle, file, tmp_path, *, fails=False, shell="sh"):
+    log = tmp_path / "asked"
+    tool = tmp_path / "trt exec"
+    tool.write_text(RECORD.format(python=sys.executable, log=str(log), fails=fails))
+    tool.chmod(0o755)
+    folder = tmp_path / "the engines"
+    done = subprocess.run([shell, bundle.path / file.path, folder], env={**os.environ, "TRTEXEC": str(tool)}, cwd=tmp_path, capture_output=True, text=True)
+    asked = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return done, asked, folder
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash"])
+def test_a_shell_reads_hostile_names_as_they_are(hostile, tmp_path, shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    bundle, plan, scripts = hostile
+    for generation, file in zip(plan.generations, scripts):
+        done, asked, folder = _run(bundle, file, tmp_path, shell=shell)
+        assert (done.returncode, done.stderr) == (0, "")
+        wanted = [[argument.replace("={engines}/", f"={folder}/", 1) for argument in command.trtexec[0][1:]] for command in generation.commands]
+        assert [command[0].partition("=")[2] for command in asked] == [graph.file.path for graph in plan.graphs]
+        assert asked == wanted
+        assert "--minShapes='x:0,$(id)':1x3" in asked[0]
+        (tmp_path / "asked").unlink()
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_a_damaged_file_is_never_built(hostile, tmp_path):
+    bundle, plan, scripts = hostile
+    (bundle.path / plan.graphs[1].weights.path).write_bytes(b"other")
+    done, asked, _ = _run(bundle, scripts[0], tmp_path)
+    assert done.returncode != 0
+    assert asked == []
+
+
+def test_a_failed_build_ends_the_script(hostile, tmp_path):
+    bundle, plan, scripts = hostile
+    strong = next(file for generation, file in zip(plan.generations, scripts) if row_for(generation.low).rule == "strong")
+    done, asked, _ = _run(bundle, strong, tmp_path, fails=True)
+    assert (done.returncode, len(asked)) == (1, 1)
+
+
+def test_the_second_way_is_tried_where_the_first_fails(hostile, tmp_path):
+    bundle = hostile[0]
+    ways = (("trtexec", "--onnx=a", "--stronglyTyped"), ("trtexec", "--onnx=a", "--fp16"))
+    text = script("jetson", TENSORRT[0], [], [Command(graph="eyes/a", trtexec=ways, key={})])
+    done, asked, _ = _run(bundle, bundle.add("plans", "two.sh", text.encode()), tmp_path, fails=True)
+    assert (done.returncode, asked) == (0, [["--onnx=a", "--stronglyTyped"], ["--onnx=a", "--fp16"]])
+
+
+def test_a_script_wants_a_folder_for_the_engines(hostile):
+    bundle, _, scripts = hostile
+    done = subprocess.run(["sh", bundle.path / scripts[0].path], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "name the folder that takes the engines" in done.stderr
+
+
+def test_an_input_that_trtexec_cannot_be_told_of(tmp_path):
+    with Bundle.writing(tmp_path / "bundle", create=True) as bundle:
+        file = bundle.add("eyes", "a.onnx", b"x")
+        tensor = Tensor(name="it's", dtype="float32", shape=("batch",))
+        graph = Graph(file=file, inputs=(tensor,), outputs=(), opset=18, ir=10, reference="")
+        model = Entry(family="toy", config={}, graphs={"a": graph}, assets={}, golden=file, cases=())
+        bundle.manifest = Manifest(name="quotes", created="", models={"eyes": model}, media={})
+        with pytest.raises(MmedgeError, match='trtexec cannot be told the shape of the input "it\'s"') as refused:
+            write_plan(bundle, Target.load("jetson"), {"eyes/a": {"it's": (1,)}})
+    assert "without quotes" in refused.value.fix
