@@ -13,6 +13,8 @@ from small_sessions import opened
 
 from mmedge.bundle import Bundle
 
+pytestmark = pytest.mark.slow
+
 TARGET = """schema = "mmedge.target/1"
 name = "plain"
 summary = "for tests"
@@ -24,7 +26,6 @@ ort = ["fp32"]
 """
 
 
-@pytest.mark.slow
 def test_blip_base(tmp_path):
     folder, target, out = tmp_path / "blip", tmp_path / "plain.toml", tmp_path / "blip.bundle"
     torch.manual_seed(0)

@@ -13,6 +13,8 @@ from mmedge.errors import MmedgeError
 from mmedge.families.speech.parts import read_sound
 from mmedge.processors.resample import resample
 
+pytestmark = pytest.mark.full
+
 KINDS = ("whisper", "moonshine", "wav2vec2", "hubert")
 SAME = 1e-5
 """Both are given the same samples at 16 kHz; whose resampling is better is tested in tests/processors/test_resample.py."""
@@ -31,7 +33,6 @@ def extractor(folder):
     return AutoFeatureExtractor.from_pretrained(folder)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000, 16_000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_to_transformers(torch_session, folders, sounds, tmp_path, kind, rate_hz):
@@ -46,7 +47,6 @@ def test_equal_to_transformers(torch_session, folders, sounds, tmp_path, kind, r
     np.testing.assert_allclose(ours, theirs, atol=10 * SAME if kind == "whisper" else SAME)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("kind", ["moonshine", "wav2vec2"])
 def test_a_sound_too_short_for_the_model_is_followed_by_silence(torch_session, kind):
     session, runners = torch_session(kind)
@@ -57,7 +57,6 @@ def test_a_sound_too_short_for_the_model_is_followed_by_silence(torch_session, k
         assert isinstance(session.transcribe((samples, 16_000)), str)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("where", ["preprocessor_config.json", "processor_config.json"])
 @pytest.mark.parametrize(
     ("change", "says"), [({"feature_size": 2}, "one channel"), ({"sampling_rate": 0}, "rate of 0 Hz"), ({"sampling_rate": "fast"}, "cannot be read")]

@@ -14,6 +14,8 @@ from mmedge.families.speech.whisper.checkpoint import read_checkpoint
 from mmedge.family import Allow
 from mmedge.nets.checkpoint import load
 
+pytestmark = pytest.mark.full
+
 TOKENS = 20
 KINDS = ("whisper", "moonshine")
 
@@ -58,7 +60,6 @@ def heard(session, sounds):
     return [session.tokens((samples, 16_000), TOKENS) for samples in sounds]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("scatter", [None, "ScatterND"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_equal_generate(torch_session, expected, uneven, kind, scatter):
@@ -66,7 +67,6 @@ def test_tokens_equal_generate(torch_session, expected, uneven, kind, scatter):
     assert heard(session, uneven) == expected[kind]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutation_sound_zeroed(torch_session, expected, uneven, kind):
     session, runners = torch_session(kind)
@@ -75,7 +75,6 @@ def test_mutation_sound_zeroed(torch_session, expected, uneven, kind):
     assert heard(session, uneven) != expected[kind]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutation_features_zeroed(torch_session, expected, uneven, kind):
     session, runners = torch_session(kind)
@@ -84,7 +83,6 @@ def test_mutation_features_zeroed(torch_session, expected, uneven, kind):
     assert heard(session, uneven) != expected[kind]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("scatter", [None, "ScatterND"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutation_cache_shifted_by_one(torch_session, expected, uneven, kind, scatter):
@@ -94,7 +92,6 @@ def test_mutation_cache_shifted_by_one(torch_session, expected, uneven, kind, sc
     assert heard(session, uneven) != expected[kind]
 
 
-@pytest.mark.full
 def test_mutation_positions_permuted(torch_session, expected, uneven):
     session, runners = torch_session("whisper")
     for module in (runners["decoder"].module.body.decoder, runners["encoder"].module.encoder):
@@ -106,7 +103,6 @@ def test_mutation_positions_permuted(torch_session, expected, uneven):
             module.embed_positions.weight.data = before
 
 
-@pytest.mark.full
 def test_mutation_positions_turned_the_other_way(torch_session, expected, uneven):
     session, runners = torch_session("moonshine")
     for module in (runners["decoder"].module.body.decoder, runners["encoder"].module.encoder):
@@ -118,7 +114,6 @@ def test_mutation_positions_turned_the_other_way(torch_session, expected, uneven
             module.rotary_emb.inv_freq = before
 
 
-@pytest.mark.full
 def test_likelihoods_equal_torch(torch_session, checkpoint, uneven, expected):
     session, _ = torch_session("whisper")
     model, config = checkpoint.model, checkpoint.config

@@ -12,6 +12,8 @@ from checkpoints.vlm import make_smolvlm_256m
 
 from mmedge.bundle import Bundle
 
+pytestmark = pytest.mark.slow
+
 TARGET = """schema = "mmedge.target/1"
 name = "plain"
 summary = "for tests"
@@ -32,7 +34,6 @@ image_splitting = false
 """
 
 
-@pytest.mark.slow
 def test_smolvlm_256m(tmp_path, record_property):
     folder, target, recipe, out = tmp_path / "checkpoint", tmp_path / "plain.toml", tmp_path / "smolvlm.toml", tmp_path / "smolvlm.bundle"
     folder.mkdir()
