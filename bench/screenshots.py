@@ -21,7 +21,7 @@ from browser import MISSING, Browser, found  # noqa: E402
 
 HEIGHTS = {1280: 2600, 390: 2600}
 """Width -> how much of the page is shown, pixels."""
-COLOURS = 64
+COLOURS = 128
 
 
 def main(paths: list[str]) -> int:
@@ -38,7 +38,7 @@ def main(paths: list[str]) -> int:
                 browser.open(page, width=width, scheme=scheme)
                 picture = Image.open(io.BytesIO(browser.screenshot(height))).convert("RGB")
                 path = ROOT / "docs" / f"profile-{scheme}-{width}.png"
-                picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+                picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
                 print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KB")
         browser.close()
     return 0

@@ -156,7 +156,7 @@ def test_hostile_names_stay_text(parsed):
     report = cut_down(made_report())
     report = report.model_copy(update={"rows": (report.rows[0], *(row.model_copy(update={"samples": None}) for row in report.rows[1:]))})
     changed = Report.model_validate(_with_hostile_words(json.loads(report.model_dump_json(by_alias=True))))
-    text = page([changed, changed])
+    text = page([changed, changed.model_copy(update={"rows": changed.rows[1:2], "turn": None, "trials": ()})])
     plain = {tag for tag, _ in parsed.tags} | {"i"}  # of the key to several targets
     parsed = Parsed(text)
     assert {tag for tag, _ in parsed.tags} == plain
@@ -243,9 +243,9 @@ def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.full
-def test_many_targets_fit_into_two_megabytes():
-    reports = [made_report(f"board-{number}", calls=3000, turns=100) for number in range(3)]
-    assert len(page(reports).encode()) < LIMIT
+def test_five_targets_fit_into_two_megabytes():
+    """Of five, each has a share of the dots; of two, more: if two take two fifths, five fit."""
+    assert len(page([made_report(name, calls=3000, turns=100) for name in ("cpu", "jetson")]).encode()) < LIMIT * 2 / 5
 
 
 @pytest.fixture(scope="module")
@@ -261,11 +261,11 @@ def chromium():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    long = made_report("a-target-whose-name-has-no-end-" + "x" * 200)
+    long = cut_down(made_report("a-target-whose-name-has-no-end-" + "x" * 200))
     row = long.rows[0].model_copy(update={"name": "n" * 300 + "|", "where": "w" * 300})
     long = long.model_copy(update={"bundle": "b" * 200, "rows": (row, *long.rows[1:]), "not_run": ("r" * 300,)})
     write_page([made_report()], folder / "one.html")
-    write_page([made_report(), long], folder / "long.html")
+    write_page([cut_down(made_report()), long], folder / "long.html")
     return folder
 
 
@@ -277,7 +277,7 @@ def test_it_shows_in_a_browser(chromium, written, name, width, scheme):
     chromium.open(written / f"{name}.html", width=width, scheme=scheme)
     assert chromium.complaints() == []
     assert chromium.evaluate("document.scrollingElement.scrollWidth") <= width
-    assert chromium.evaluate("[...document.querySelectorAll('svg')].filter(one => one.getBoundingClientRect().width).length") > 30
+    assert chromium.evaluate("[...document.querySelectorAll('svg')].filter(one => one.getBoundingClientRect().width).length") > 15
     with Image.open(io.BytesIO(chromium.screenshot(4000))) as shot:
         colours = shot.convert("RGB").getcolors(1 << 24)
         most, ground = max(colours)
@@ -315,7 +315,7 @@ def test_the_copied_markdown_is_the_table(chromium, written, way):
     head, rule, *lines = got.splitlines()
     assert head == "| Name | Level | p50 ms | p90 ms | p99 ms | Calls | Verdict | Where, or given what |"
     assert rule == "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |"
-    rows = made_report().rows
+    rows = cut_down(made_report()).rows
     assert len(lines) == len(rows)
     for line, row in zip(lines, rows):
         cells = line.strip("| ").split(" | ")
