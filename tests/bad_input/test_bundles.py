@@ -65,9 +65,10 @@ def test_a_manifest_that_promises_what_is_not_there(refused, toy_bundle, where, 
     assert state(toy_bundle) == before
 
 
+@pytest.mark.full
 def test_profile_calls_nothing_either_that_the_family_does_not_offer(refused, toy_bundle):
     edit(toy_bundle, (*CASES, 1, "call"), "__init__")
-    assert "does not offer" in refused("profile", toy_bundle, "-t", "cpu")[0]
+    assert "does not offer" in refused("profile", toy_bundle, "-t", "cpu", "--seconds", "0.1")[0]
 
 
 class Hostile:
