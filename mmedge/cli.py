@@ -217,7 +217,7 @@ def targets(as_json: options.Json = False) -> None:
     from mmedge.target import targets
 
     made = targets()
-    rows = [f"{'*' if one.name == made.best else ' '} {one.name:12} {one.summary} ({', '.join(one.backends)})" for one in made.targets]
+    rows = [f"{'*' if one.name == made.best else ' '} {one.name:16} {one.summary} ({', '.join(one.backends)})" for one in made.targets]
     _show(made, as_json, "\n".join([*rows, "* the best for this machine"]))
 
 
