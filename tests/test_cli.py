@@ -88,11 +88,27 @@ def test_the_toy_goes_all_the_way(tmp_path):
     status, out, said = mmedge("export", "toy", "--target", "cpu", "--target", "null", "-o", bundle)
     assert status == 0, said
     assert "cpu: ready, 3 of 3 checks passed" in out
-    for command in ("check", "compile", "inspect", "profile"):
+    for command in ("check", "compile", "inspect"):
         arguments = [] if command == "inspect" else ["--target", "cpu"]
         status, out, said = mmedge(command, bundle, *arguments, "--json")
         assert status == 0, said
-        assert json.loads(out)["schema"] == ("mmedge.report/2" if command == "profile" else "mmedge.bundle/1")
+        assert json.loads(out)["schema"] == "mmedge.bundle/1"
+
+
+@pytest.mark.full
+def test_the_toy_is_profiled_and_compared_with_itself(toy_bundle, tmp_path):
+    status, out, said = mmedge("profile", toy_bundle, "--target", "cpu", "--seconds", "0.1", "--json")
+    assert status == 0, said
+    made = json.loads(out)
+    assert made["schema"] == "mmedge.report/2"
+    assert {row["level"] for row in made["rows"]} == {"graph", "verb"}
+    assert all(row["identity"] and row["operators"]["sum_ms"] > 0 and row["roof"]["bytes"] > 0 for row in made["rows"] if row["level"] == "graph")
+    assert all(abs(row["breakdown"]["difference"]) < 0.5 for row in made["rows"] if row["level"] == "verb")
+    assert len(made["startup"]["processes"]) == 5
+    path = tmp_path / "report.json"
+    path.write_text(out)
+    status, out, _ = mmedge("compare", path, path, "--max-regression", "0")
+    assert (status, "No difference is real" in out) == (0, True)
 
 
 def test_jetson_gets_verified_onnx_and_is_told_the_rest(tmp_path):

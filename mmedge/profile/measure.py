@@ -11,7 +11,7 @@ from typing import Any
 
 from mmedge.bundle import Bundle
 from mmedge.evaluate.golden import Golden
-from mmedge.manifest import Placement
+from mmedge.manifest import Case, Placement
 from mmedge.need import NotInstalled
 from mmedge.profile.energy import Meter, meter
 from mmedge.profile.estimates import summarise
@@ -44,13 +44,15 @@ def levels(bundle: Bundle, target: Target, rules: Rules, progress: Progress) -> 
     """
     rows: list[Row] = []
     not_run: list[str] = []
+    goldens = {role: Golden(bundle, role) for role in bundle.manifest.models}
+    cases = {role: golden.cases() for role, golden in goldens.items()}  # what is wrong with them is told before minutes of measuring
     for role, model in bundle.manifest.models.items():
-        golden = Golden(bundle, role)
+        golden = goldens[role]
         for name in model.graphs_for(target).values():
             rows.append(_graph(bundle, role, name, target, golden.graph(name)[0], rules))
             progress(f"{rows[-1].name}: {rows[-1].latency.p50_ms:.2f} ms")
         if target.backends != ("null",):  # zeros are not what a decode loop ends on
-            for row in _verbs(bundle, role, target, golden, rules, not_run):
+            for row in _verbs(bundle, role, target, cases[role], rules, not_run):
                 rows.append(row)
                 progress(f"{row.name}: {row.latency.p50_ms:.2f} ms")
     return rows, not_run
@@ -81,10 +83,10 @@ def _identity(bundle: Bundle, role: str, name: str, placed: Placement, runner: R
     )
 
 
-def _verbs(bundle: Bundle, role: str, target: Target, golden: Golden, rules: Rules, not_run: list[str]) -> list[Row]:
+def _verbs(bundle: Bundle, role: str, target: Target, cases: Sequence[tuple[Case, dict[str, Any], Any]], rules: Rules, not_run: list[str]) -> list[Row]:
     rows = []
     with bundle.session(role, target, through=lambda name, runner: Watched(f"graph {name}", runner)) as session:
-        for case, arguments, _ in golden.cases():
+        for case, arguments, _ in cases:
             if case.level != "verb":
                 continue
             call = Dissected(partial(getattr(session, case.call), **arguments))
