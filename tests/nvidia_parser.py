@@ -43,6 +43,13 @@ def refusals(path: Path) -> list[str]:
 
 def build(path: Path, inputs: Sequence[TensorSpec], golden: Feeds) -> list[str]:
     """Build an engine with one optimization profile over every dynamic dimension. Returns what went wrong; empty where it was built."""
+    dynamic = [spec for spec in inputs if any(isinstance(size, str) for size in spec.shape)]
+    ranges = {spec.name: [_range(size, golden[spec.name].shape[axis]) for axis, size in enumerate(spec.shape)] for spec in dynamic}
+    return build_for(path, {name: tuple(zip(*sizes)) for name, sizes in ranges.items()})
+
+
+def build_for(path: Path, shapes: Mapping[str, Sequence[Sequence[int]]]) -> list[str]:
+    """Build an engine for the least, likeliest and largest shapes of every dynamic input. Returns what went wrong."""
     network, wrong = _parse(path)
     if wrong:
         return wrong
@@ -51,10 +58,8 @@ def build(path: Path, inputs: Sequence[TensorSpec], golden: Feeds) -> list[str]:
     config, profile = builder.create_builder_config(), builder.create_optimization_profile()
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM86, 0)
-    for spec in inputs:
-        if any(isinstance(size, str) for size in spec.shape):
-            ranges = [_range(size, golden[spec.name].shape[axis]) for axis, size in enumerate(spec.shape)]
-            profile.set_shape(spec.name, *zip(*ranges))
+    for name, sizes in shapes.items():
+        profile.set_shape(name, *sizes)
     config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     return [] if engine is not None and engine.nbytes and not log.errors else log.errors or ["no engine, and no reason given"]

@@ -1,0 +1,48 @@
+"""NVIDIA's own builder takes the shapes of a plan, without a GPU; see tests/nvidia_parser.py for what that proves."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+from checks import compiled
+
+from mmedge.bundle import Bundle
+from mmedge.deploy.plan import Plan
+from mmedge.documents import read_json
+
+if platform.machine() != "x86_64":
+    pytest.skip("TensorRT for RTX has wheels for x86-64 only", allow_module_level=True)
+
+import nvidia_parser
+
+pytestmark = pytest.mark.full
+
+
+def wrong(bundle):
+    """What NVIDIA's builder has against the graphs of a plan at the shapes that it names."""
+    plan = read_json(bundle.path / bundle.manifest.plans["jetson"][0].path, Plan, fix="")
+    built = {one.name: {shapes.input: (shapes.min, shapes.opt, shapes.max) for shapes in one.shapes if shapes.dynamic} for one in plan.graphs}
+    found = {one.name: nvidia_parser.build_for(bundle.path / one.file.path, built[one.name]) for one in plan.graphs}
+    return list(built), {name: said for name, said in found.items() if said}
+
+
+@pytest.mark.parametrize("architecture", ["WhisperForConditionalGeneration", "CLIPModel"])
+def test_small_models(small_bundle, tmp_path, architecture):
+    names, refused = wrong(compiled(small_bundle(architecture), tmp_path / "bundle", "jetson"))
+    assert len(names) == 2
+    assert refused == {}
+
+
+def test_the_assistant(assistant_bundle, tmp_path):
+    names, refused = wrong(compiled(Bundle.open(assistant_bundle), tmp_path / "bundle", "jetson"))
+    assert names == ["ears/encoder", "ears/decoder", "eyes/image_encoder", "eyes/text_encoder"]
+    assert refused == {}
+
+
+def test_a_shape_that_is_none_is_refused(small_bundle, tmp_path):
+    bundle = compiled(small_bundle("CLIPModel"), tmp_path / "bundle", "jetson")
+    plan = read_json(bundle.path / bundle.manifest.plans["jetson"][0].path, Plan, fix="")
+    graph = next(one for one in plan.graphs if any(shapes.dynamic for shapes in one.shapes))
+    reversed_ = {shapes.input: (shapes.max, shapes.opt, tuple(size - 1 for size in shapes.max)) for shapes in graph.shapes if shapes.dynamic}
+    assert nvidia_parser.build_for(bundle.path / graph.file.path, reversed_)
