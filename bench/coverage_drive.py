@@ -209,9 +209,10 @@ class Drive:
         first, places = self.length == 0, self._places(tokens)
         vectors = next(iter(part.run({part.words: tokens, **{name: array if first else array[:0] for name, array in extra.items()}}).values()))
         if not extra and places.any():
-            features = [
-                array.reshape(-1, vectors.shape[-1]) for array in self.made.values() if array.shape[-1] == vectors.shape[-1] and array.dtype.kind == "f"
-            ]
+            # What a decoder takes under a name of its own is not what stands in the text (Qwen3-VL's features of inner layers).
+            named = {name for part in self.parts if part.past or part.present for name in part.inputs}
+            free = [array for name, array in self.made.items() if name not in named and array.dtype.kind == "f" and array.shape[-1] == vectors.shape[-1]]
+            features = [array.reshape(-1, vectors.shape[-1]) for array in free]
             # One more than there are places: a vision tower's class token, which LLaVA's kind leaves out.
             fitting = [rows[-places.sum() :] for rows in features if len(rows) in (places.sum(), places.sum() + 1)]
             if not fitting:
