@@ -190,7 +190,8 @@ class Bundle:
         """Where a graph runs. Raises MmedgeError: not compiled for that target yet, or only to be compiled on the device."""
         placed = self.manifest.engines.get(target.name, {}).get(f"{role}/{name}")
         if placed is None:
-            raise MmedgeError(f"{self.path} is not compiled for {target.name}", f"mmedge compile {self.path} --target {target.name}")
+            others = f", or use what it is compiled for: --target {next(iter(self.manifest.engines))}" if self.manifest.engines else ""
+            raise MmedgeError(f"{self.path} is not compiled for {target.name}", f"mmedge compile {self.path} --target {target.name}{others}")
         if placed.state == "on-device":
             raise MmedgeError(
                 f"the engines of {self.path} for {target.name} are built on the device", f"on the device: mmedge compile {self.path} --target {target.name}"

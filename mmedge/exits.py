@@ -32,7 +32,7 @@ def run_program(app: typer.Typer) -> NoReturn:
     except MmedgeError as error:
         _fail(error.what, error.fix, error.status)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", "run it again: what was complete is kept", INTERRUPTED)
+        _fail("interrupted", "run it again: a build goes on from what was complete", INTERRUPTED)
     except MemoryError as error:
         _fail(f"not enough memory: {error}", "close other programs; a damaged or hostile file may also ask for too much: mmedge inspect", USER)
     except BrokenPipeError:

@@ -174,7 +174,7 @@ def test_a_killed_build_leaves_the_old_bundle_usable(bundle, stop):
     _, said = process.communicate(timeout=20)
     assert time.monotonic() - start < 10
     assert process.returncode == (-9 if stop == signal.SIGKILL else 130)
-    assert stop == signal.SIGKILL or said.splitlines()[-2:] == ["error: interrupted", "fix: run it again: what was complete is kept"]
+    assert stop == signal.SIGKILL or said.splitlines()[-2:] == ["error: interrupted", "fix: run it again: a build goes on from what was complete"]
     assert (bundle.path / MANIFEST).read_bytes() == before
     inspect(bundle.path)
     with Bundle.open(bundle.path).session("eyes", target="cpu"):

@@ -29,7 +29,7 @@ def rules(mode: str, rate: str | None, seconds: float) -> Rules:
     if mode not in ("closed", "paced"):
         raise MmedgeError(f"there is no mode {mode!r}", "use closed (the next call when the last has returned) or paced (calls are due at --rate)")
     if not 0 < seconds <= LONGEST_S:
-        raise MmedgeError(f"--seconds {seconds:g} is no time to measure each row for", f"use more than 0 and at most {LONGEST_S:g}: --seconds 3")
+        raise MmedgeError(f"--seconds {seconds:g} cannot be the time of each row", f"use more than 0 and at most {LONGEST_S:g}: --seconds 3")
     if mode == "closed":
         if rate is not None:
             raise MmedgeError("--rate is for paced calls, and these run in a closed loop", f"add --mode paced, or leave out --rate {rate}")
@@ -49,6 +49,10 @@ def check_page(path: Path) -> None:
     """Whether the page can be written there and drawn at all. Raises MmedgeError: it cannot."""
     if path.is_dir():
         raise MmedgeError(f"{path} is a folder", f"name the page's file: --html {path / 'profile.html'}")
+    if path.exists() and not path.is_file():
+        raise MmedgeError(f"{path} is no file that could be replaced", "name the page's file: --html profile.html")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise MmedgeError(f"{path.parent} is no folder", "name a file in a folder: --html profile.html")
     if not path.parent.is_dir():
         raise MmedgeError(f"there is no folder {path.parent} for the page", f"mkdir -p {path.parent}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):

@@ -70,4 +70,4 @@ def _identity(before: Identity, after: Identity) -> list[str]:
 
 
 def _instead(key: str, was: str, now: str) -> str:
-    return f"other {key}" if len(was + now) > LONG else f"{key} {now} instead of {was}".lstrip()
+    return f"other {key or 'runtime'}" if len(was + now) > LONG else f"{key} {now} instead of {was}".lstrip()

@@ -46,6 +46,8 @@ class Pair(Document):
     figures: tuple[Figure, ...]
     sentences: tuple[str, ...]
     """One for each figure whose difference is real."""
+    lost: tuple[str, ...] = ()
+    """Rows that only the baseline has."""
     notes: tuple[str, ...]
     """What to know about all of them: other machines, bundles or settings, runs that are not to be trusted, rows that only one of the two has."""
 
@@ -59,6 +61,8 @@ class Comparison(Document):
     """Percent."""
     exceeded: tuple[str, ...] = ()
     """The times that are slower by more than that, even at the lower end of their interval."""
+    unjudged: tuple[str, ...] = ()
+    """The times that could not be held to it: from a run that was not stable, or missing from one of the reports."""
 
 
 def compare(paths: Sequence[Path], max_regression: float | None = None) -> Comparison:
@@ -68,7 +72,8 @@ def compare(paths: Sequence[Path], max_regression: float | None = None) -> Compa
     A single file with several targets: its first target is the baseline of the others.
 
     Args:
-        max_regression: percent. A time exceeds it when it is really different and the lower end of its interval is above.
+        max_regression: percent. A time exceeds it when it is really different and the lower end of its interval is above. Times from a run that was not
+            stable are not judged.
 
     Raises:
         MmedgeError: only one report, one that cannot be read, or two that were measured by different rules; a percentage that is none; or a percentage
@@ -83,17 +88,18 @@ def compare(paths: Sequence[Path], max_regression: float | None = None) -> Compa
     if not against:
         raise MmedgeError(f"{paths[0]} has nothing to be compared with", "name two reports or more: mmedge compare before.json after.json")
     pairs = tuple(_pair(*before, *after) for before, after in against)
-    return Comparison(pairs=pairs, max_regression=max_regression, exceeded=() if max_regression is None else _exceeded(pairs, max_regression))
+    if max_regression is None:
+        return Comparison(pairs=pairs)
+    exceeded, unjudged = _judged(pairs, max_regression)
+    return Comparison(pairs=pairs, max_regression=max_regression, exceeded=exceeded, unjudged=unjudged)
 
 
 def hold(made: Comparison) -> None:
-    """Raise GateFailed if a time exceeds what was allowed."""
-    if not made.exceeded:
-        return
-    named = few(made.exceeded)
-    unsure = [side for pair in made.pairs for side in (pair.baseline, pair.other) if side.verdict not in (None, "stable")]
-    fix = f"measure again on a quiet machine: {unsure[0].name} was {unsure[0].verdict}" if unsure else "mmedge compare without --json says what changed"
-    raise GateFailed(f"more than {made.max_regression:g} % slower: {named}", fix)
+    """Raise GateFailed if a time exceeds what was allowed, and MmedgeError if not every time could be judged: a gate that sees nothing must not be green."""
+    if made.exceeded:
+        raise GateFailed(f"more than {made.max_regression:g} % slower: {few(made.exceeded)}", "mmedge compare without --json says what changed")
+    if made.unjudged:
+        raise MmedgeError(f"not every time can be held to {made.max_regression:g} %: {few(made.unjudged)}", "measure both again, on a quiet machine and alike")
 
 
 def table(made: Comparison) -> str:
@@ -149,7 +155,7 @@ def _pair(baseline: Side, before: Report, other: Side, after: Report) -> Pair:
     found, only_before, only_after = figures(before, after)
     sentences = tuple(_sentence(figure, baseline, other) for figure in found if figure.real)
     notes = [*_notes(baseline, before, other, after), *_only(baseline, only_before), *_only(other, only_after)]
-    return Pair(baseline=baseline, other=other, figures=tuple(found), sentences=sentences, notes=tuple(notes))
+    return Pair(baseline=baseline, other=other, figures=tuple(found), sentences=sentences, lost=tuple(only_before), notes=tuple(notes))
 
 
 def _sentence(figure: Figure, baseline: Side, other: Side) -> str:
@@ -187,7 +193,7 @@ def _notes(baseline: Side, before: Report, other: Side, after: Report) -> Iterat
         if not any(row.samples for row in report.rows):
             yield f"{side.name} keeps no samples (an older report): its ratios have no interval, and none of them can be called real"
         if report.verdict and report.verdict.word != "stable":
-            yield f"{side.name} was {report.verdict.word}: {'; '.join(report.verdict.evidence) or 'no evidence given'}"
+            yield f"{side.name} was {report.verdict.word}: {'; '.join(report.verdict.evidence[:2]) or 'no evidence given'}"
         if report.startup is None:
             yield f"{side.name} tried no fresh processes: differences up to {percent(ASSUMED - 1)} are taken for what processes differ by"
 
@@ -196,12 +202,20 @@ def _only(side: Side, names: Sequence[str]) -> list[str]:
     return [f"only {_in(side)}: {', '.join(names)}"] if names else []
 
 
-def _exceeded(pairs: Sequence[Pair], max_regression: float) -> tuple[str, ...]:
-    times = [(figure, pair.other) for pair in pairs for figure in pair.figures if figure.unit == "ms" and figure.interval]
+def _judged(pairs: Sequence[Pair], max_regression: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(times that are slower by more, times that cannot be judged)."""
+    times = [(figure, pair) for pair in pairs for figure in pair.figures if figure.unit == "ms" and figure.interval]
     if not times:
         raise MmedgeError("no time of these reports can be held to --max-regression: none has samples on both sides", AGAIN)
-    slower = [(figure, side) for figure, side in times if figure.real and figure.interval and figure.interval[0] > 1 + max_regression / 100]
-    return tuple(f"{figure.name} {figure.ratio:.2f}x {_in(side)}" for figure, side in slower)
+    slower: list[str] = []
+    unjudged = [f"{name} only {_in(pair.baseline)}" for pair in pairs for name in pair.lost]
+    for figure, pair in times:
+        doubt = next(((side, word) for side, word in zip((pair.baseline, pair.other), figure.verdicts) if word != "stable"), None)
+        if doubt:
+            unjudged.append(f"{figure.name} ({doubt[0].name} was {doubt[1]})")
+        elif figure.real and figure.interval and figure.interval[0] > 1 + max_regression / 100:
+            slower.append(f"{figure.name} {figure.ratio:.2f}x {_in(pair.other)}")
+    return tuple(slower), tuple(unjudged)
 
 
 def _grid(pairs: Sequence[Pair]) -> list[str]:

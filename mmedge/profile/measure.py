@@ -130,7 +130,7 @@ def breakdown(wholes_ms: Sequence[float], parts_ms: dict[str, list[float]], sums
     sums_ms = sums_ms or [sum(parts) for parts in zip(*parts_ms.values())]
     whole_ms = median(wholes_ms)
     return Breakdown(
-        parts=tuple(Part(name=name, median_ms=round(median(values), 4), share=round(median(values) / whole_ms, 4)) for name, values in parts_ms.items()),
+        parts=tuple(Part(name=name, median_ms=round(median(values), 4), share=round(sum(values) / sum(wholes_ms), 4)) for name, values in parts_ms.items()),
         whole_ms=round(whole_ms, 4),
         sum_ms=round(median(sums_ms), 4),
         difference=round(median((whole - total) / whole for whole, total in zip(wholes_ms, sums_ms)), 6),

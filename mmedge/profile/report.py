@@ -72,12 +72,12 @@ class Usage(Document):
 
 
 class Part(Document):
-    """A share of a verb or a turn: medians over its calls."""
+    """A part of a verb or a turn."""
 
     name: str
     median_ms: float
     share: float
-    """Of the whole, 0 to 1."""
+    """Of the time of all calls together, 0 to 1: shares add up, medians do not."""
 
 
 class Breakdown(Document):

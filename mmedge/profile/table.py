@@ -76,11 +76,15 @@ def _headline(report: Report) -> str:
     return f"{report.bundle} on {report.target}, {how(report.rules)}{f', {report.made}' if report.made else ''}{verdict}"
 
 
+def _marked(value: float | None, report: Report, row: Row) -> str:
+    return f"{WITHHELD} " if value is None else short(value) + (" " if word_of(report, row) == "stable" else MARK)
+
+
 Column = tuple[str, Callable[[Report, Row], str]]
 ALWAYS: list[Column] = [
-    ("p50 ms", lambda report, row: short(row.latency.p50_ms) + (MARK if word_of(report, row) != "stable" else " ")),
-    ("p90 ms", lambda _, row: WITHHELD if row.latency.p90_ms is None else short(row.latency.p90_ms)),
-    ("p99 ms", lambda _, row: WITHHELD if row.latency.p99_ms is None else short(row.latency.p99_ms)),
+    ("p50 ms", lambda report, row: _marked(row.latency.p50_ms, report, row)),
+    ("p90 ms", lambda report, row: _marked(row.latency.p90_ms, report, row)),
+    ("p99 ms", lambda report, row: _marked(row.latency.p99_ms, report, row)),
     ("n", lambda _, row: str(row.latency.n)),
 ]
 IF_ANY: list[Column] = [
@@ -142,6 +146,8 @@ def _legend(reports: Sequence[Report]) -> list[str]:
                 named = "every figure" if len(rows) == len(report.rows) else few(list(dict.fromkeys(row.name for row in rows)))
                 said = [named, *(rows[0].verdict.evidence[:1] if rows[0].verdict else ())]
             lines.append(entry(f"{MARK} {word}{place}", ": ".join(said)))
+    if any(row.samples and row.samples.dropped_ms for report in reports for row in report.rows):
+        lines.append(entry("dropped", "calls that were due and given up after a second: it does not keep up with the pace"))
     if any(row.latency.p90_ms is None or row.latency.p99_ms is None for report in reports for row in report.rows):
         lines.append(entry(WITHHELD, "withheld: too few calls (the 90th percentile needs 64, the 99th 662)"))
     return lines
@@ -155,7 +161,7 @@ def _sections(report: Report, prefix: str) -> list[str]:
     for row in report.rows:
         if row.breakdown:
             whole = row.breakdown
-            parts = ", ".join(f"{part.name} {short(part.median_ms)}" for part in sorted(whole.parts, key=lambda part: -part.median_ms))
+            parts = ", ".join(f"{part.name} {percent(part.share)}" for part in sorted(whole.parts, key=lambda part: -part.share))
             lines.append(entry("breakdown", f"{prefix}{row.name} {short(whole.whole_ms)} ms: {parts}; {percent(whole.difference, 1)} unexplained"))
     for row in report.rows:
         if row.operators and row.operators.sum_ms > 0:

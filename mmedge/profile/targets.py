@@ -38,24 +38,28 @@ def profile_each(path: Path, targets: Sequence[str], rules: Rules, progress: Cal
     bundle = Bundle.open(path)
     names = [name for what in targets for name in (catalog.names("targets") if what == ALL else [what])]
     asked = {Target.load(name).name: name for name in names}
+    compiled = {target: name for target, name in asked.items() if target in bundle.manifest.engines}
+    lacking = [target for target in asked if target not in compiled]
+    if lacking and (ALL not in targets or not compiled):
+        raise MmedgeError(f"{path} is not compiled for {', '.join(lacking)}", f"mmedge compile {path} --target {asked[lacking[0]]}")
     reports: list[Report] = []
     refused: dict[str, MmedgeError] = {}
-    for target, name in asked.items():
+    for target, name in compiled.items():
         try:
-            if target not in bundle.manifest.engines:
-                raise MmedgeError(f"{path} is not compiled for {target}", f"mmedge compile {path} --target {name}")
             reports.append(_in_a_process(path, target, name, rules, progress))
         except MmedgeError as error:
             refused[target] = error
             progress(f"{target}: {error.what}")
     not_run = [f"{target}: {error.what} ({error.fix})" for target, error in refused.items()]
+    if lacking:
+        not_run.append(f"not compiled for {', '.join(lacking)}")
     if ALL in targets:
         not_run += [
             f"{target}: not a target that mmedge ships; name its file: --target {target}.toml" for target in bundle.manifest.engines if target not in asked
         ]
     if not reports:
         first = next(iter(refused.values()))
-        more = f" (nor of {len(refused) - 1} others)" if len(refused) > 1 else ""
+        more = f", nor on {len(refused) - 1} other targets" if len(refused) > 1 else ""
         raise MmedgeError(f"nothing could be measured: {first.what}{more}", first.fix)
     return Profiles(reports=tuple(reports), not_run=tuple(not_run))
 

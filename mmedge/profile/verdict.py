@@ -51,7 +51,9 @@ def judge(
     moved = drift(samples)
     low_ms, high_ms = median_interval(values)
     p50_ms = float(np.median(values))
-    known = f"the median lies between {low_ms:.4g} and {high_ms:.4g} ms with 95 % confidence, {(high_ms - low_ms) / p50_ms:.1%} of it"
+    known = (
+        f"allowing for calls that depend on those before, the median lies between {low_ms:.4g} and {high_ms:.4g} ms ({(high_ms - low_ms) / p50_ms:.1%} of it)"
+    )
     findings = [*_crowded(conditions, cores, available), *_throttled(conditions, moved)]
     if moved.real:
         findings.append(("drifting", moved.sentence))
@@ -60,7 +62,7 @@ def judge(
     if warm_up and not warm_up.stable:
         findings.append(("unstable", f"the times had not settled after {warm_up.runs} calls of warm-up in {warm_up.seconds:.1f} s"))
     if dropped := len(samples.dropped_ms):
-        findings.append(("unstable", f"{dropped} of {dropped + len(values)} calls were given up: they waited too long for those before"))
+        findings.append(("unstable", f"it does not keep up: {dropped} of {dropped + len(values)} calls were given up after waiting too long"))
     return _verdict(findings, [f"{len(values)} samples: {known}", moved.sentence, *_quiet(conditions)])
 
 

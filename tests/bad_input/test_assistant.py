@@ -29,7 +29,7 @@ def test_a_check_of_the_real_bundle_is_stopped(assistant_bundle, tmp_path, numbe
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
-    assert number == signal.SIGKILL or said.splitlines()[-2:] == ["error: interrupted", "fix: run it again: what was complete is kept"]
+    assert number == signal.SIGKILL or said.splitlines()[-2:] == ["error: interrupted", "fix: run it again: a build goes on from what was complete"]
     assert (path / MANIFEST).read_bytes() == before
     Bundle.open(path)
 

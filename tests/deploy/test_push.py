@@ -464,7 +464,7 @@ def test_an_interrupted_push_leaves_nothing_running(board, toy_bundle, delivered
     _until(lambda: hanging.exists() and hanging.read_text().strip())
     process.send_signal(stop)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and said.splitlines()[-2:] == ["error: interrupted", "fix: run it again: what was complete is kept"]
+    assert process.returncode == 130 and said.splitlines()[-2:] == ["error: interrupted", "fix: run it again: a build goes on from what was complete"]
     assert board.live() == delivered.release
     if stage == "compile":  # of a hanging rsync, only the connection is ours to end
         _until(lambda: not os.path.exists(f"/proc/{hanging.read_text().strip()}"))

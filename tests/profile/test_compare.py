@@ -10,7 +10,7 @@ from made import made_report
 from scipy.stats import mannwhitneyu
 
 from mmedge.documents import dump_json
-from mmedge.errors import GATE, MmedgeError
+from mmedge.errors import GATE, USER, MmedgeError
 from mmedge.profile.compare import compare, hold, table
 from mmedge.profile.differences import figures
 from mmedge.profile.estimates import summarise
@@ -240,6 +240,16 @@ def test_the_lower_end_of_the_interval_decides_what_exceeds(compared):
     for allowed in ((low - 1) * 100 + 0.01, None):
         hold(compared(*pair, max_regression=allowed))
     hold(compared(*reversed(pair), max_regression=0))  # faster is no regression
+
+
+def test_rows_that_were_lost_cannot_be_held_to_anything(compared):
+    before = report()
+    more = before.rows[0].model_copy(update={"name": "eyes/text_encoder"})
+    made = compared(before.model_copy(update={"rows": (*before.rows, more)}), report(), max_regression=50)
+    assert made.unjudged == ("eyes/text_encoder only in a",)
+    with pytest.raises(MmedgeError, match="not every time can be held to 50 %: eyes/text_encoder only in a") as refused:
+        hold(made)
+    assert refused.value.status == USER
 
 
 def test_a_guard_that_could_hold_nothing_is_no_pass(compared):

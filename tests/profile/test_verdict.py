@@ -78,7 +78,7 @@ def test_slow_noise_is_no_drift():
 def test_a_stable_verdict_says_what_was_looked_at():
     told = judge(series(noisy()), QUIET, warm_up=SETTLED, cores=1.9, available=2)
     assert told.word == "stable"
-    assert "300 samples" in told.evidence[0] and "95 % confidence" in told.evidence[0]
+    assert "300 samples" in told.evidence[0] and "the median lies between" in told.evidence[0]
     assert "first fifth" in told.evidence[1]
     assert "0.04 cores" in told.evidence[2] and "55 °C" in told.evidence[2]
     assert "not watched" in judge(series(noisy()), None).evidence[2]
@@ -191,7 +191,7 @@ def test_a_cause_wins_over_a_symptom_and_the_burner_over_the_heat():
 
 def test_a_median_that_is_not_known_is_unstable():
     told = judge(series(noisy(30, scatter=0.6)), QUIET)
-    assert told.word == "unstable" and "95 % confidence" in told.evidence[0]
+    assert told.word == "unstable" and "the median lies between" in told.evidence[0]
     assert word(series(noisy(3000, scatter=0.6))) == "stable"  # enough samples carry it
 
 

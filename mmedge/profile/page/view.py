@@ -142,7 +142,7 @@ def _how(report: Report) -> str:
     else:
         mode = "Closed loop: the next call began when the last had returned"
     made = f" Measured {report.made.replace('T', ' ').replace('+00:00', ' UTC').replace('Z', ' UTC')}." if report.made else ""
-    return f"{mode}; for each row at least {rules.seconds:g} s and {rules.samples} calls.{made}"
+    return f"{mode}; for each row at least {rules.seconds:g} s and {rules.samples} calls, unless that takes ten times as long.{made}"
 
 
 def shaped(shapes: Mapping[str, Sequence[int]]) -> list[tuple[str, str]]:
