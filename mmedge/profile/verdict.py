@@ -28,6 +28,8 @@ HOT_C = 80.0
 DRIFTED = 0.05
 WINDOWS, TREND = 20, 3.0
 """The trend is looked for among so many successive medians at most; noise alone passes three standard deviations in 0.3 % of series."""
+BEHIND = 5
+"""Paced calls that are due at once, where it is more than a burst."""
 UNSURE = 0.1
 """The widest interval of a median, as a share of it: two runs then differ by about 5 %."""
 APART = 0.05
@@ -61,8 +63,8 @@ def judge(
         findings.append(("unstable", known))
     if warm_up and not warm_up.stable:
         findings.append(("unstable", f"the times had not settled after {warm_up.runs} calls of warm-up in {warm_up.seconds:.1f} s"))
-    if dropped := len(samples.dropped_ms):
-        findings.append(("unstable", f"it does not keep up: {dropped} of {dropped + len(values)} calls were given up after waiting too long"))
+    if late := _late(samples):
+        return Verdict(word="unstable", evidence=(late, *_verdict(findings, []).evidence))  # whatever else there was: the pace alone explains it
     return _verdict(findings, [f"{len(values)} samples: {known}", moved.sentence, *_quiet(conditions)])
 
 
@@ -80,6 +82,18 @@ def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions
     findings += [("unstable", sentence) for apart, sentence in spread if apart > APART]
     agree = [max(spread)[1]] if spread else []
     return _verdict(findings, [f"rows judged: {len(judged)}, all stable", *agree, *_quiet(conditions)])
+
+
+def _late(samples: Samples) -> str | None:
+    """Whether paced calls did not keep up. In a closed loop a call takes as long as the gap to the next."""
+    values, dropped = samples.latency_ms, len(samples.dropped_ms)
+    if dropped:
+        return f"it does not keep up with its pace: {dropped} of {dropped + len(values)} calls were given up after waiting too long"
+    if len(samples.start_ms) != len(values):
+        return None
+    gap_ms = (samples.start_ms[-1] - samples.start_ms[0]) / (len(values) - 1)
+    waiting = float(np.median(values[-max(len(values) // 5, SHORTEST) :])) / gap_ms if gap_ms else 0.0
+    return f"it does not keep up with its pace: at the end, {waiting:.0f} calls were due at once" if waiting >= BEHIND else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import pytest
 
 from mmedge.profile import estimates
 from mmedge.profile.machine import Conditions, Reading
-from mmedge.profile.report import Fresh, Latency, Row, Samples, Startup, Usage, Verdict, WarmUp
+from mmedge.profile.protocol import measure
+from mmedge.profile.report import Fresh, Latency, Row, Rules, Samples, Startup, Usage, Verdict, WarmUp
 from mmedge.profile.verdict import drift, judge, overall
 
 QUIET = Conditions(
@@ -219,7 +220,7 @@ def test_a_warm_up_that_never_settled_is_unstable():
 
 def test_calls_that_were_given_up_are_unstable():
     told = judge(series(noisy(), dropped_ms=(1.0, 2.0, 3.0)), QUIET)
-    assert told.word == "unstable" and "3 of 303 calls were given up" in told.evidence[0]
+    assert told.word == "unstable" and "3 of 303 calls were given up" in told.evidence[0] and "keep up" in told.evidence[0]
 
 
 # The whole report
@@ -278,3 +279,31 @@ def test_one_process_agrees_with_itself():
 def test_a_busy_machine_explains_processes_that_disagree():
     told = overall([row("a", cores=1.9)], started(10, 14), during(others=1.2), available=2)
     assert told.word == "contended" and "40.0% apart" in told.evidence[1]
+
+
+def test_calls_that_come_faster_than_they_are_served_are_said_to_come_too_fast():
+    def paced(served_ms):
+        clock = Scripted(served_ms / 1e3)
+        return measure(clock.call, Rules(mode="paced", rate_hz=100, seconds=2), clock).samples
+
+    told = judge(paced(12.0), None)
+    assert told.word == "unstable" and told.evidence[0].startswith("it does not keep up with its pace: at the end, ")
+    assert judge(paced(9.0), None).word == "stable"
+    busy = Conditions(before=Reading(), during=Reading(others=1.0), after=Reading())
+    assert judge(paced(12.0), busy, cores=1.0, available=2).evidence[0].startswith("it does not keep up")
+
+
+class Scripted:
+    """A clock that only a call moves, and a wait."""
+
+    def __init__(self, served_s):
+        self.served_s, self.time_s = served_s, 0.0
+
+    def now_s(self):
+        return self.time_s
+
+    def sleep_until(self, time_s):
+        self.time_s = max(self.time_s, time_s)
+
+    def call(self):
+        self.time_s += self.served_s
