@@ -77,7 +77,7 @@ def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions
         if alike := [(name, verdict) for name, verdict in judged if verdict.word == word]:
             name, verdict = alike[0]
             said = f": {verdict.evidence[0]}" if verdict.evidence else ""
-            findings.append((word, f"{len(alike)} of {len(judged)} rows {word}, {few([each for each, _ in alike])}; {name}{said}"))
+            findings.append((word, f"{len(alike)} of {len(judged)} rows {word}, {few(list(dict.fromkeys(each for each, _ in alike)))}; {name}{said}"))
     spread = _spread(startup)
     findings += [("unstable", sentence) for apart, sentence in spread if apart > APART]
     agree = [max(spread)[1]] if spread else []
