@@ -169,6 +169,8 @@ class Drive:
             return tokens
         if name == "use_cache_branch":
             return np.array([self.length > 0])
+        if name == "attention_mask" and "decoder_input_ids" in part.inputs and name in self.given:
+            return self.given[name]  # the encoder's: transformers calls the other decoder_attention_mask
         if name in ("attention_mask", "decoder_attention_mask"):
             return np.ones((1, total))
         if name in ("position_ids", "positions", "decoder_position_ids", "cache_position"):
