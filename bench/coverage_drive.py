@@ -147,6 +147,7 @@ class Drive:
         feeds = {name: self._decoder_input(part, value, tokens) for name, value in part.inputs.items()}
         outputs = part.run(feeds)
         self.cache |= {slot: outputs[name] for name, slot in part.present.items() if outputs[name].size}
+        self.known |= {name: array for name, array in outputs.items() if name not in part.present}  # what the next part may take by its name
         self.length += tokens.shape[1]
         width = self.facts["vocabulary"]
         name = part.ends_in(width)
