@@ -107,7 +107,7 @@ def test_the_toy_is_profiled_and_compared_with_itself(toy_bundle, tmp_path):
     assert len(made["startup"]["processes"]) == 5
     path = tmp_path / "report.json"
     path.write_text(out)
-    status, out, _ = mmedge("compare", path, path, "--max-regression", "0")
+    status, out, _ = mmedge("compare", path, path)
     assert (status, "No difference is real" in out) == (0, True)
 
 

@@ -16,7 +16,9 @@ from mmedge.cli import app
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-COMMANDS = [line.partition("#")[0].strip() for kind, block in BLOCKS if kind == "sh" for line in block.splitlines() if line.startswith("mmedge ")]
+COMMANDS = [
+    line.partition("#")[0].partition(" > ")[0].strip() for kind, block in BLOCKS if kind == "sh" for line in block.splitlines() if line.startswith("mmedge ")
+]
 
 
 @pytest.mark.parametrize("line", COMMANDS)

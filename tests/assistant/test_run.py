@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +22,8 @@ from mmedge.processors.audio import load_sound
 from mmedge.processors.wav import write_wav
 from mmedge.target import Target
 
-GOLDEN = Path(__file__).parents[2] / "mmedge" / "golden"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "mmedge" / "golden"
 
 
 class Bundle:
@@ -106,8 +109,15 @@ def test_only_files_are_replayed_faster_than_real_time(stage, play, monkeypatch)
     assert [type(clock) for clock in clocks] == [ReplayClock, ReplayClock, RealClock, RealClock, RealClock]
 
 
+def test_a_signal_ends_a_run_in_good_order():
+    """In a process of its own: the whole test run should not hang on one process's signals."""
+    alone = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "python_functions=signalled", __file__]
+    done = subprocess.run(alone, capture_output=True, text=True, timeout=100, cwd=ROOT)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_run_in_good_order(stage, play, monkeypatch, number):
+def signalled(stage, play, monkeypatch, number):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     class Endless:
