@@ -1,6 +1,6 @@
 # make demo    see, hear and answer: sets everything up, builds the shipped assistant for this machine, runs it
 # make test    everything but the slow tests, under 15 minutes on two cores, installs included
-# make check   lint, types and fast tests, under a minute once installed
+# make check   lint, types and fast tests, about a minute once installed
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
