@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mmedge import runner
 from mmedge.documents import disk_error, dump_json, read_json, replace_file, validate
 from mmedge.errors import MmedgeError
 from mmedge.family import load_family
-from mmedge.manifest import File, Manifest, Placement
+from mmedge.manifest import File, Manifest, Onnx, Placement
 from mmedge.runner import Runner
 from mmedge.target import Target
 from mmedge.tensors import TensorSpec
@@ -180,11 +181,14 @@ class Bundle:
         return sorted(path for path in self.path.rglob("*") if path.is_file() and path.relative_to(self.path).as_posix() not in named)
 
     def graph(self, role: str, name: str) -> runner.Graph:
-        """A graph as backends take it, its file verified."""
+        """A graph as backends take it, with its variants, their files verified."""
         entry = self.manifest.models[role].graphs[name]
-        inputs, outputs = ([TensorSpec(t.name, t.dtype, t.shape) for t in side] for side in (entry.inputs, entry.outputs))
-        weights = self.file(entry.weights) if entry.weights else None
-        return runner.Graph(self.file(entry.file), entry.file.sha256, tuple(inputs), tuple(outputs), weights)
+        inputs, outputs = (tuple(TensorSpec(t.name, t.dtype, t.shape) for t in side) for side in (entry.inputs, entry.outputs))
+
+        def opened(one: Onnx) -> runner.Graph:
+            return runner.Graph(self.file(one.file), one.file.sha256, inputs, outputs, self.file(one.weights) if one.weights else None, entry.ranges)
+
+        return replace(opened(entry), variants={variant.precision: opened(variant) for variant in entry.variants})
 
     def placement(self, role: str, name: str, target: Target) -> Placement:
         """Where a graph runs. Raises MmedgeError: not compiled for that target yet, or only to be compiled on the device."""
@@ -192,9 +196,10 @@ class Bundle:
         if placed is None:
             others = f", or use what it is compiled for: --target {next(iter(self.manifest.engines))}" if self.manifest.engines else ""
             raise MmedgeError(f"{self.path} is not compiled for {target.name}", f"mmedge compile {self.path} --target {target.name}{others}")
-        if placed.state == "on-device":
+        if placed.state != "ready":
             raise MmedgeError(
-                f"the engines of {self.path} for {target.name} are built on the device", f"on the device: mmedge compile {self.path} --target {target.name}"
+                f"the engines of {self.path} for {target.name} are {'built' if placed.state == 'on-device' else 'opened and checked first'} on the device",
+                f"on the device: mmedge compile {self.path} --target {target.name}",
             )
         return placed
 
@@ -215,7 +220,9 @@ class Bundle:
             raise MmedgeError(
                 f"{role}/{name} was compiled in {placed.precision}, which this machine lacks", f"mmedge compile {self.path} --target {target.name}"
             )
-        candidate = runner.Candidate(self.graph(role, name), placed.precision)
+        graph = self.graph(role, name)
+        made_of = next((variant for variant in graph.variants.values() if variant.sha256 == placed.made_of), graph)
+        candidate = runner.Candidate(made_of, placed.precision)
         return backend, runner.Engine(candidate, self.file(placed.file) if placed.file else None)
 
     @contextlib.contextmanager

@@ -34,12 +34,29 @@ class Tensor(Document):
     shape: tuple[int | str, ...]
 
 
-class Graph(Document):
-    """One ONNX graph of a model."""
+class Onnx(Document):
+    """An ONNX file of the bundle."""
 
     file: File
     weights: File | None = None
     """Large tensors, shared by the model's graphs; the ONNX file names it by its name in the same folder."""
+
+
+class Variant(Onnx):
+    """A graph once more in another precision, with the same inputs and outputs: for runtimes that take their precision from the graph."""
+
+    precision: Precision
+    method: str
+    """What made it."""
+    kept_float: tuple[str, ...] = ()
+    """Types or names of the nodes that stayed in fp32."""
+    drift: float
+    """Of its outputs from golden, as a fraction of the bound of its precision."""
+
+
+class Graph(Onnx):
+    """One ONNX graph of a model."""
+
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     opset: int
@@ -48,6 +65,9 @@ class Graph(Document):
     """What computed the golden outputs."""
     parity: float | None = None
     """Largest absolute difference to the torch module over all examples, as a fraction of the bound; null for models that were ONNX already."""
+    ranges: dict[str, tuple[int, int, int]] = {}
+    """Dynamic dimension of the inputs -> its least, likeliest and largest size: what an engine that must know them is built for."""
+    variants: tuple[Variant, ...] = ()
 
 
 class Case(Document):
@@ -103,19 +123,31 @@ class Trial(Document):
     note: str = ""
 
 
+class Evidence(Document):
+    """What was really done with a graph for a target, and on what. Never a promise for anything else."""
+
+    kind: Literal["parsed", "built", "run", "measured"]
+    on: str
+    """Such as ``TensorRT-RTX 1.7.1 for compute capability 8.6, without a GPU``."""
+    note: str = ""
+
+
 class Placement(Document):
     """Where one graph runs on one target, and why."""
 
-    state: Literal["ready", "on-device"]
-    """``on-device``: the engine can only be built on the board; nothing to run yet."""
+    state: Literal["ready", "built", "on-device"]
+    """``built``: the engine is in ``file``, and was never opened. ``on-device``: it can only be built on the board. In both there is nothing to run yet."""
     backend: str
     precision: Precision
     reason: str
     file: File | None = None
     """The compiled engine; null where the runtime opens the ONNX file itself."""
+    made_of: str | None = None
+    """sha256 of the variant that the engine was made of; null: of the graph itself."""
     key: dict[str, str] = {}
     """What the choice is bound to: runtime version, machine, features."""
     trials: tuple[Trial, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
 
 class Gate(Document):
@@ -155,7 +187,8 @@ class Manifest(Document):
         """Every file the manifest names, once."""
         found = [file for file in self.media.values() if isinstance(file, File)]
         for model in self.models.values():
-            found += [model.golden, *model.assets.values(), *(file for graph in model.graphs.values() for file in (graph.file, graph.weights) if file)]
+            stored: list[Onnx] = [one for graph in model.graphs.values() for one in (graph, *graph.variants)]
+            found += [model.golden, *model.assets.values(), *(file for one in stored for file in (one.file, one.weights) if file)]
         found += [placed.file for placements in self.engines.values() for placed in placements.values() if placed.file]
         found += [file for plan in self.plans.values() for file in plan]
         return list({file.path: file for file in found}.values())

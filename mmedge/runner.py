@@ -97,6 +97,10 @@ class Graph:
     outputs: tuple[TensorSpec, ...]
     weights: Path | None = None
     """The file beside it that holds its large tensors, where they are not in the ONNX file itself."""
+    ranges: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Dynamic dimension of the inputs -> its least, likeliest and largest size."""
+    variants: Mapping[Precision, Graph] = field(default_factory=dict)
+    """The same in other precisions, with the same inputs and outputs."""
 
     @property
     def size_bytes(self) -> int:

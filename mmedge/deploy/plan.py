@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from mmedge.backends.tensorrt.versions import ORIN, ORIN_CAPABILITY, RELEASES, TENSORRT, THOR_CAPABILITY, Row, capability, within
 from mmedge.bundle import Bundle
-from mmedge.deploy.nvidia import ORIN, ORIN_CAPABILITY, RELEASES, TENSORRT, THOR_CAPABILITY, Row, capability, within
 from mmedge.documents import Document, dump_json
 from mmedge.errors import MmedgeError
 from mmedge.manifest import File, Graph

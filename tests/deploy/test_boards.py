@@ -7,7 +7,7 @@ import platform
 import pytest
 
 from mmedge import catalog
-from mmedge.deploy.nvidia import ALL, ORIN, ORIN_CAPABILITY, RELEASES, TENSORRT, THOR_CAPABILITY, within
+from mmedge.backends.tensorrt.versions import ALL, ORIN, ORIN_CAPABILITY, RELEASES, TENSORRT, THOR_CAPABILITY, within
 from mmedge.target import Target
 
 JETSONS = ["jetson", "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-thor"]

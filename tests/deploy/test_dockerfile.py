@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmedge.deploy.nvidia import IMAGE_TENSORRT, RELEASES, release_for, row_for
+from mmedge.backends.tensorrt.versions import IMAGE_TENSORRT, RELEASES, release_for, row_for
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
+from mmedge.backends.tensorrt.versions import RELEASES, TENSORRT, row_for, within
 from mmedge.bundle import Bundle
 from mmedge.deploy.compile import compile
 from mmedge.deploy.inspect import describe, inspect, summary
-from mmedge.deploy.nvidia import RELEASES, TENSORRT, row_for, within
 from mmedge.deploy.plan import Command, Plan, key, script, setups, typings, write_plan
 from mmedge.documents import read_json
 from mmedge.errors import MmedgeError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmedge.deploy.nvidia import ALL, ORIN, RELEASES, TENSORRT, WEAK, capability, release_for, row_for
+from mmedge.backends.tensorrt.versions import ALL, ORIN, RELEASES, TENSORRT, WEAK, capability, release_for, row_for
 
 # JetPack, L4T, boards, CUDA, TensorRT, as the sources that each row names have them; "?" is what no source tells.
 JETPACKS = """
