@@ -22,7 +22,7 @@ LAYERS = [
     ["families", "backends", "nets"],
     ["processors", "generate"],
     ["recipe", "target", "bundle", "runner", "family", "turn", "manifest", "documents", "spans"],
-    ["errors", "need", "catalog", "hub", "tensors", "cache", "hf", "wheels", "origin"],
+    ["errors", "need", "catalog", "hub", "tensors", "cache", "hf", "wheels", "origin", "onnx_file"],
 ]
 """From the top down: a module may import from its own layer where it is no sibling, and from those below."""
 FREE = {"mmedge", "mmedge.__main__"}

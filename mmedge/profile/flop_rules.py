@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from mmedge.profile import onnx_file
+from mmedge import onnx_file
 
 Shapes = Sequence[tuple[int, ...]]
 

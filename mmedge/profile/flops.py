@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from mmedge import onnx_file
 from mmedge.errors import MmedgeError
 from mmedge.need import need
-from mmedge.profile import onnx_file
 from mmedge.profile.flop_rules import FREE, FREE_OF_OTHERS, INTEGER, flops_of
 from mmedge.runner import Graph
 from mmedge.tensors import Feeds, check_feeds

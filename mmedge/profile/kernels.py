@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from mmedge.errors import MmedgeError
-from mmedge.profile.onnx_file import Node, small_model
+from mmedge.onnx_file import Node, small_model
 from mmedge.runner import Backend, Candidate, Engine, Graph, Runner
 from mmedge.tensors import Array, TensorSpec
 

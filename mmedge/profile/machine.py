@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+from mmedge.backends.tensorrt.versions import l4t
 from mmedge.documents import Document
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "numpy", "piper-tts")
@@ -103,7 +104,7 @@ def machine(root: Path = SYSTEM) -> Machine:
         governor=governor(root, cores),
         power_mode=power_mode(root),
         clocks_locked=_clocks_locked(root, cores),
-        l4t=_l4t(root),
+        l4t=l4t(root),
         swap_mb=_memory_mb(root, "SwapTotal"),
     )
 
@@ -125,8 +126,8 @@ def describe(facts: Machine) -> str:
     cores = f"{facts.cores} cores" + (f" (quota {facts.quota:g})" if facts.quota else "")
     memory = f", {facts.memory_mb} MB" if facts.memory_mb else ""
     mode = f", {facts.power_mode}" if facts.power_mode else ""
-    l4t = f" (L4T {facts.l4t})" if facts.l4t else ""
-    return f"{facts.board or facts.cpu or 'unknown CPU'}, {cores}{memory}{mode}, {facts.system}{l4t}, Python {facts.python}, {packages}"
+    release = f" (L4T {facts.l4t})" if facts.l4t else ""
+    return f"{facts.board or facts.cpu or 'unknown CPU'}, {cores}{memory}{mode}, {facts.system}{release}, Python {facts.python}, {packages}"
 
 
 def affinity() -> tuple[int, ...]:
@@ -237,11 +238,6 @@ def _clocks_locked(root: Path, cores: Iterable[int]) -> bool | None:
             limits.append((number(device / "min_freq"), number(device / "max_freq")))
     known = [least == most for least, most in limits if least is not None and most is not None]
     return all(known) if known else None
-
-
-def _l4t(root: Path) -> str | None:
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text(root / "etc/nv_tegra_release") or "")
-    return ".".join(found.groups()) if found else None
 
 
 def _nvpmodel(root: Path) -> str | None:

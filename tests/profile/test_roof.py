@@ -12,9 +12,10 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper
 
+from mmedge import onnx_file
 from mmedge.errors import MmedgeError
 from mmedge.manifest import File, Placement
-from mmedge.profile import kernels, onnx_file
+from mmedge.profile import kernels
 from mmedge.profile.flops import Work, work
 from mmedge.profile.kernels import Kernel, compute, fastest_s, streams, timed
 from mmedge.profile.machine import machine

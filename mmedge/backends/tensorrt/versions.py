@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from mmedge.documents import Document
-from mmedge.target import Board
+from mmedge.target import SYSTEM, Board
 
 Rule = Literal["strong-or-weak", "strong", "unconditional"]
 """How a precision is asked for. ``strong-or-weak``: strongly typed, else by the flags of weak typing. ``strong``: strongly typed only.
@@ -154,6 +155,15 @@ def row_for(version: str) -> Row | None:
 def release_for(l4t: str) -> Release | None:
     """The release that a board's ``/etc/nv_tegra_release`` names, such as ``36.4.3``. None: nothing is known of it."""
     return next((one for one in RELEASES if one.l4t_low and one.l4t_high and within(l4t, one.l4t_low, one.l4t_high)), None)
+
+
+def l4t(root: Path = SYSTEM) -> str | None:
+    """The release of Jetson Linux on this machine, such as ``36.4.3``; None where it is none. ``root`` is where the system's files are."""
+    try:
+        found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", (root / "etc/nv_tegra_release").read_text(errors="replace"))
+    except OSError:
+        return None
+    return ".".join(found.groups()) if found else None
 
 
 def capability(found: str, cuda: str) -> str:
