@@ -1,0 +1,182 @@
+"""Engines that were built, under everything that they are bound to: a difference in anything is another engine, which is built, never loaded.
+
+::
+
+    CACHE/engines/KEY.plan      an engine
+    CACHE/engines/KEY.json      what it is bound to, and its sha256: written last, and replaced whole
+    CACHE/engines/KEY.timing    what the builder measured, for all engines of one device, TensorRT, CUDA and choice of options
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmedge import cache
+from mmedge.backends.tensorrt import device, versions
+from mmedge.backends.tensorrt import flavour as flavours
+from mmedge.backends.tensorrt.build import Shapes, profile_shapes
+from mmedge.documents import Document, dump_json, read_json, replace_file
+from mmedge.errors import MmedgeError
+from mmedge.runner import Candidate
+
+if TYPE_CHECKING:
+    from mmedge.target import Target
+
+Key = Mapping[str, str]
+
+GRAPH_ONLY = ("sha256", "weights", "shapes")
+"""What the builder's measurements are not bound to."""
+
+NONE = "none"
+
+ASKED = "1"
+"""Raised whenever ``build`` asks the builder for something else: engines that were built before are then built again."""
+
+
+class Kept(Document):
+    """What is known of a kept engine."""
+
+    key: dict[str, str]
+    sha256: str
+    """Of the engine."""
+    size_bytes: int
+
+
+def key(candidate: Candidate, target: Target, capability: str | None = None) -> dict[str, str]:
+    """Everything that the engine of a candidate is bound to.
+
+    Args:
+        capability: the compute capability that TensorRT-RTX builds for where no GPU is at hand; None: that of the GPU.
+
+    Raises:
+        MmedgeError: TensorRT is not installed; or there is no GPU, and no ``capability``; or a dimension without a range.
+    """
+    graph, flavour = candidate.graph, flavours.flavour(target)
+    return {
+        "flavour": flavour,
+        "tensorrt": flavours.load(flavour).__version__,
+        "compute_capability": capability or device.compute_capability(),
+        "l4t": versions.l4t() or NONE,
+        "cuda": _cuda(),
+        "sha256": graph.sha256,
+        "weights": _sha256(graph.weights) if graph.weights else NONE,
+        "shapes": text(profile_shapes(graph)),
+        "options": options(candidate, target),
+    }
+
+
+def workspace_mb(target: Target) -> int | None:
+    """The memory that a layer may use beside its tensors: a quarter of the board's, since the weights and everything else share it."""
+    return target.memory_mb // 4 if target.memory_mb else None
+
+
+def options(candidate: Candidate, target: Target) -> str:
+    """How the builder is asked, as text."""
+    said = [candidate.precision, f"asked={ASKED}", f"workspace_mb={workspace_mb(target)}"]
+    return " ".join([*said, *(f"{name}={value}" for name, value in sorted(candidate.options.items()))])
+
+
+def text(shapes: Shapes) -> str:
+    """Shapes as they stand in a key: ``input_ids=1x1:1x4:1x16``."""
+    return " ".join(f"{name}={':'.join('x'.join(map(str, side)) for side in sides)}" for name, sides in sorted(shapes.items()))
+
+
+def find(key: Key) -> Path | None:
+    """The engine that was kept under exactly this key, undamaged; what is damaged is thrown away."""
+    entry, plan = _paths(key)
+    if not entry.is_file():
+        return None
+    try:
+        kept = read_json(entry, Kept, fix="")
+        if kept.key == dict(key) and plan.stat().st_size == kept.size_bytes and cache.sha256_of(plan) == kept.sha256:
+            return plan
+    except (MmedgeError, OSError):
+        pass
+    with cache.writing():
+        entry.unlink(missing_ok=True)
+        plan.unlink(missing_ok=True)
+    return None
+
+
+def keep(key: Key, engine: Any) -> Path:
+    """Store an engine, as bytes or as a file; whoever looks for it finds all of it or nothing.
+
+    Raises:
+        MmedgeError: no space, or no permission; what was there before is whole or gone.
+    """
+    entry, plan = _paths(key)
+    with cache.locked(f"keep {plan.name}") as scratch, cache.writing():
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        digest, size_bytes = _write(engine, scratch / plan.name)
+        os.replace(scratch / plan.name, plan)
+    replace_file(entry, dump_json(Kept(key=dict(key), sha256=digest, size_bytes=size_bytes)).encode())
+    return plan
+
+
+def timing_cache(key: Key) -> Path:
+    """The file for what the builder measures. TensorRT itself checks that it fits."""
+    path = _folder() / f"{_name({name: value for name, value in key.items() if name not in GRAPH_ONLY})}.timing"
+    with cache.writing():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write(engine: Any, path: Path) -> tuple[str, int]:
+    """(sha256, size) of what is on the disk then."""
+    digest, size_bytes = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for piece in _pieces(engine):
+            file.write(piece)
+            digest.update(piece)
+            size_bytes += len(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest(), size_bytes
+
+
+def _pieces(engine: Any) -> Any:
+    size = 1 << 24
+    if isinstance(engine, Path):
+        with engine.open("rb") as file:
+            while piece := file.read(size):
+                yield piece
+    else:
+        whole = memoryview(engine).cast("B")
+        yield from (whole[start : start + size] for start in range(0, len(whole), size))
+
+
+def _paths(key: Key) -> tuple[Path, Path]:
+    name = _name(key)
+    return _folder() / f"{name}.json", _folder() / f"{name}.plan"
+
+
+def _folder() -> Path:
+    return cache.root() / "engines"
+
+
+def _name(key: Key) -> str:
+    return hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _cuda() -> str:
+    try:
+        return device.cuda_version()
+    except MmedgeError:
+        return NONE
+
+
+def _sha256(path: Path) -> str:
+    """Several graphs share one weights file."""
+    found = path.stat()
+    return _sha256_of(path, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of(path: Path, size_bytes: int, changed_ns: int) -> str:
+    return cache.sha256_of(path)
