@@ -1,6 +1,7 @@
 # make demo    see, hear and answer: sets everything up, builds the shipped assistant for this machine, runs it
 # make test    everything but the slow tests, under 15 minutes on two cores, installs included
 # make check   lint, types and fast tests, about a minute once installed
+# make test-arm    the device half on aarch64, emulated: its answers beside this machine's, and how far they drift (BUNDLE=FOLDER: that one)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -10,7 +11,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: setup demo check lint tools test test-slow bench clean
+.PHONY: setup demo check lint tools test test-slow test-arm bench clean
 .DEFAULT_GOAL := check
 
 setup: $(READY)
@@ -56,6 +57,9 @@ test: lint tools
 
 test-slow: setup
 	$(PYTEST) --dist loadfile --durations 10 -m slow
+
+test-arm: setup
+	@BUNDLE='$(BUNDLE)' $(BIN)/python tests/arm/run.py
 
 bench: setup
 	$(BIN)/python bench/run.py

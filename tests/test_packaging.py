@@ -37,6 +37,9 @@ def test_boards_have_a_wheel_of_everything_on_the_device(wheel: Path, tmp_path: 
     print(f"\naarch64, Python {python}, {extras or 'plain'}: " + ", ".join(f"{name} {version}" for name, version in sorted(found.items())))
     assert {"numpy", "onnxruntime", "psutil", "pydantic-core", "tokenizers", "pillow", "typer", "jinja2"} <= set(found)
     assert ("tomli" in found) == (python == "3.10")
+    assert {name: found[name].partition(".")[0] for name in ("cuda-python", "cuda-bindings") if name in found} == (
+        dict.fromkeys(("cuda-python", "cuda-bindings"), {"3.10": "12", "3.12": "13"}[python]) if extras else {}
+    )
     assert not HEAVY & set(found)
 
 

@@ -1,8 +1,10 @@
-"""Dockerfile.jetson is held to the table of NVIDIA's releases, and to what an image for a board may not do."""
+"""Dockerfile.jetson is held to the table of NVIDIA's releases, to hadolint, and to what an image for a board may not do. It was never built."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,6 +85,51 @@ def test_nothing_is_built_or_taken_that_only_a_board_has():
 
 def test_it_runs_as_nobody_special():
     users = [line.split()[1] for line in INSTRUCTIONS if line.startswith("USER ")]
-    assert users == ["mmedge"]
+    assert users == ["${USER_ID}"] and int(ARGS["USER_ID"]) >= 1000
     last = max(number for number, line in enumerate(INSTRUCTIONS) if line.startswith("RUN "))
     assert next(number for number, line in enumerate(INSTRUCTIONS) if line.startswith("USER ")) > last
+
+
+def test_pip_leaves_no_cache_and_builds_nothing():
+    installs = [part for line in INSTRUCTIONS if line.startswith("RUN ") for part in line.split("&&") if re.search(r"pip (install|wheel)", part)]
+    assert len(installs) == 5 and all("--no-cache-dir" in part for part in installs)
+    assert all("--only-binary=:all:" in part for part in installs if "pip wheel" not in part and "--upgrade pip" not in part)
+
+
+def test_it_stops_where_the_base_has_no_python_module_of_tensorrt():
+    """The very line, run with a Python that has none, and with one that has."""
+    (code,) = re.findall(r"""/python -c "([^"]*'tensorrt'[^"]*)\"""", TEXT)
+    failed = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert (failed.returncode, failed.stderr) == (1, "error: this BASE_IMAGE has no Python module tensorrt\n")
+    assert subprocess.run([sys.executable, "-I", "-S", "-c", code.replace("tensorrt", "json")]).returncode == 0
+
+
+def _hadolint(text):
+    program = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or pytest.skip("hadolint has no wheel for this machine")
+    done = subprocess.run([program, "--no-color", "--failure-threshold", "style", "-"], input=text, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.returncode, set(re.findall(r"(?:DL|SC)\d{4}", done.stdout))
+
+
+def test_hadolint_finds_nothing():
+    assert _hadolint(TEXT) == (0, set())
+    assert set(re.findall(r"hadolint ignore=(\S+)", TEXT)) == {"DL3008"}  # pinned versions of a distribution's packages: the reason stands there
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "rule"),
+    [
+        ("# hadolint ignore=DL3008\n", "", "DL3008"),
+        (" && rm -rf /var/lib/apt/lists/*", "", "DL3009"),
+        ("--no-install-recommends ", "", "DL3015"),
+        ("USER ${USER_ID}", "USER root", "DL3002"),
+        ("COPY docs", "ADD docs", "DL3020"),
+        ('ENTRYPOINT ["start"]', "ENTRYPOINT start", "DL3025"),
+        ("RUN if id", "RUN sudo id ; if id", "DL3004"),
+        ("FROM ${BASE_IMAGE}\n", "FROM ubuntu:latest\n", "DL3007"),
+    ],
+)
+def test_hadolint_would_find_it(was, becomes, rule):
+    assert was in TEXT
+    status, found = _hadolint(TEXT.replace(was, becomes))
+    assert status == 1 and rule in found
