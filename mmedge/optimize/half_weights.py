@@ -1,0 +1,69 @@
+"""The large tensors of a model's graphs in fp16, in one file beside them: each content once, as the fp32 file has it.
+
+The layout follows from the fp32 file's alone, so graphs of one model that are converted at different times agree on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmedge.need import need
+from mmedge.tensors import Array
+
+ALIGN_BYTES = 4096
+"""Where a runtime maps the file into memory, tensors begin on a page."""
+
+
+class HalfWeights:
+    """Where each fp32 tensor of some graphs' weights file is in a file of the same tensors in fp16."""
+
+    def __init__(self, graphs: Iterable[Path]) -> None:
+        """Args: graphs: the ONNX files that share a weights file; the layout is that of all their tensors."""
+        ir = need("onnx_ir", extra="build")
+        self._sources: dict[int, Any] = {}
+        for path in graphs:
+            for value in ir.load(str(path)).graph.initializers.values():
+                tensor = value.const_value
+                if isinstance(tensor, ir.ExternalTensor) and tensor.dtype == ir.DataType.FLOAT:
+                    self._sources[tensor.offset or 0] = tensor
+        self._places: dict[int, int] = {}
+        end = 0
+        for offset in sorted(self._sources):
+            self._places[offset] = end = -(-end // ALIGN_BYTES) * ALIGN_BYTES
+            end += self._sources[offset].size * 2
+        self.size_bytes = end
+        self.path: Path | None = None
+
+    def write(self, path: Path) -> None:
+        """Write the file, one tensor after the other."""
+        with path.open("wb") as file:
+            for offset, place in self._places.items():
+                file.write(b"\0" * (place - file.tell()))
+                to_half(self._sources[offset].numpy()).tofile(file)
+                self._sources[offset].release()
+
+    def at(self, path: Path) -> HalfWeights:
+        """Let tensors be placed in the file at ``path``, in the folder of the graphs that will use it."""
+        self.path = path
+        return self
+
+    def place(self, tensor: Any) -> Any:
+        """The fp16 form of a tensor of the fp32 file; None where it is not one of them."""
+        ir = need("onnx_ir", extra="build")
+        if self.path is None or not isinstance(tensor, ir.ExternalTensor) or (tensor.offset or 0) not in self._places:
+            return None
+        place, size = self._places[tensor.offset or 0], tensor.size * 2
+        return ir.ExternalTensor(self.path.name, place, size, ir.DataType.FLOAT16, shape=tensor.shape, name=tensor.name, base_dir=str(self.path.parent))
+
+
+def to_half(array: Array, limit: float = 65504.0) -> Array:
+    """Rounded to fp16. Finite values beyond ``limit``, of what is beyond fp16's range, become ``limit``; a single number that is not 0 does not become 0."""
+    wide = np.where(np.isfinite(array) & (np.abs(array) > 65504.0), np.copysign(np.float32(limit), array), array)
+    made = wide.astype(np.float16, order="C")
+    if array.size == 1 and np.any(array) and not np.any(made):
+        return np.copysign(np.full_like(made, np.finfo(np.float16).smallest_subnormal), np.sign(array).astype(np.float16))
+    return made
