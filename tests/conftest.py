@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import fcntl
+import io
+import json
 import os
 import re
 import shutil
 import signal
+import sys
 
 import pytest
 
+from mmedge import cli
 from mmedge.target import Target
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -15,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 # What differs between boards: how a decoder's cache is written. Their engines are built on the device, so an export does not wait for any.
 BOARDS = [
-    Target(name=f"{cache}-{opset}", summary="", backends=("tensorrt",), max_opset=opset, max_ir=10, cache=cache, build_on="device")
+    Target(name=f"{cache}-{opset}", summary="", backends=("ort",), max_opset=opset, max_ir=10, cache=cache, build_on="device")
     for cache, opset in (("growing", 18), ("fixed", 18), ("fixed", 24))
 ]
 
@@ -48,6 +52,41 @@ def _interruptible():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def mmedge(monkeypatch, capfd, tmp_path):
+    """Run a command in this process; returns (status, stdout, stderr)."""
+
+    def mmedge(*arguments):
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["mmedge", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        try:
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        captured = capfd.readouterr()
+        return left.value.code, captured.out, captured.err
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path / "cache"))
+    return mmedge
+
+
+@pytest.fixture
+def refused(mmedge):
+    """Run a command that must fail by the user's fault; returns its two lines without their labels. ``shows``: what stdout holds all the same."""
+
+    def refused(*arguments, status=2, shows=""):
+        got, out, said = mmedge(*arguments)
+        what, fix = said.splitlines()[-2:]
+        assert (got, what[:7], fix[:5]) == (status, "error: ", "fix: ") and "Traceback" not in said
+        assert shows in out if shows else out == "" or (json.loads(out)["error"], json.loads(out)["status"]) == (what[7:], status)
+        return what[7:], fix[5:]
+
+    return refused
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,12 @@
-"""What tests of bad input do to a bundle."""
+"""What tests do to a bundle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 
-from mmedge.bundle import MANIFEST
+from mmedge.bundle import MANIFEST, Bundle
 
 
 def edit(bundle, where, value):
@@ -27,6 +28,15 @@ def swap(bundle, where, content):
     (bundle / entry["path"]).write_bytes(content)
     edit(bundle, (*where, "sha256"), hashlib.sha256(content).hexdigest())
     edit(bundle, (*where, "size_bytes"), len(content))
+
+
+def grown(bundle, size):
+    """One more file in the bundle: another release."""
+    with Bundle.writing(bundle) as writing:
+        entry = writing.add("extra", "more.bin", os.urandom(size))
+        writing.manifest = writing.manifest.model_copy(update={"media": {**writing.manifest.media, f"extra {entry.path}": entry}})
+        writing.commit()
+    return entry
 
 
 def state(folder):

@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from mmedge.deploy.on import run_on
+from mmedge.deploy.push import push, rollback
 from mmedge.documents import dump_json
+from mmedge.errors import MmedgeError
+from mmedge.manifest import Manifest
 from mmedge.target import targets
 
 SSHD = "/usr/sbin/sshd"
@@ -75,6 +79,17 @@ PLAIN = """#!/bin/sh
 echo "$@" >>"$HOME/calls"
 cat "$HOME/answers/$1"
 """
+SAYS = """#!/bin/sh
+echo "$@" >>"$HOME/calls"
+[ "$1" = {command} ] || exec cat "$HOME/answers/$1"
+{body}
+"""
+ACTS = {
+    "push": push,
+    "rollback": lambda bundle, where, target, report: rollback(bundle, where, report),
+    "on": lambda bundle, where, target, report: run_on(bundle, where, ["check", "--target", target], [Manifest], report),
+}
+"""What a user does with a board."""
 
 
 class Board:
@@ -95,9 +110,12 @@ class Board:
         own = [f"export HOME={shlex.quote(str(self.home))}", f"export PATH={shlex.quote(str(self.tools))}", "unset CDPATH"]
         (self.folder / "account").write_text("\n".join([*own, *lines]) + "\n")
 
-    def client(self, *lines: str) -> None:
-        """More of the user's ssh config, read before the rest."""
-        (self.folder / "client").write_text("\n".join(lines) + (self.folder / "hosts").read_text())
+    def client(self, line: str = "") -> None:
+        """One more line of the user's ssh config, which goes before the rest; ``{folder}`` in it is the sshd's."""
+        hosts = (self.folder / "hosts").read_text()
+        if line.startswith("IdentityFile"):  # ssh would try all that it is given
+            hosts = hosts.replace(f"IdentityFile {self.folder}/mine", "")
+        (self.folder / "client").write_text(f"Host *\n{line.format(folder=self.folder)}\n{hosts}")
 
     def program(self, text: str) -> None:
         """Install a mmedge there, where pip would."""
@@ -126,6 +144,10 @@ class Board:
         for command in ("compile", "check", "profile"):
             shutil.copyfile(bundle / "manifest.json", self.home / "answers" / command)
         self.program(PLAIN)
+
+    def says(self, command: str, body: str) -> None:
+        """As ``answers``, but for one command, which is this script."""
+        self.program(SAYS.format(command=command, body=body))
 
     @property
     def calls(self) -> list[str]:
@@ -163,6 +185,7 @@ def _sshd(tmp_path_factory):
     (folder / "hosts").write_text(HOSTS.format(**words))
     (folder / "login").write_text(LOGIN.format(**words))
     (folder / "known").write_text(f"board {(folder / 'host.pub').read_text()}")
+    (folder / "changed").write_text(f"board {(folder / 'other.pub').read_text()}")
     (folder / "bin").mkdir()
     (folder / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/client "$@"\n')
     for script in (folder / "login", folder / "bin" / "ssh"):
@@ -186,3 +209,64 @@ def board(_sshd, tmp_path, monkeypatch):
     made.client()
     monkeypatch.setenv("PATH", f"{_sshd / 'bin'}:{os.environ['PATH']}")
     return made
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def delivered(board, toy_bundle, said):
+    """The board with the toy live on it; its first release."""
+    board.answers(toy_bundle)
+    return push(toy_bundle, "board", "cpu", said.append)
+
+
+@pytest.fixture
+def fails(toy_bundle):
+    """What must fail by the user's fault; returns its error."""
+
+    def fails(act="push", where="board", status=2):
+        with pytest.raises(MmedgeError) as found:
+            ACTS[act](toy_bundle, where, "cpu", lambda line: None)
+        assert "\n" not in found.value.what + found.value.fix and found.value.status == status
+        return found.value
+
+    return fails
+
+
+@pytest.fixture
+def stays(board, delivered, fails):
+    """The same where something is live: it stays as it was."""
+
+    def stays(**asked):
+        before = board.state()
+        found = fails(**asked)
+        after = board.state()
+        assert board.live() == delivered.release
+        assert {name: content for name, content in after.items() if name in before and not name.endswith(".lock")} == {
+            name: content for name, content in before.items() if not name.endswith(".lock")
+        }
+        return found
+
+    return stays
+
+
+@pytest.fixture
+def disk(board):
+    """A small disk on the board: ``disk("size=1m")``."""
+    mounted = []
+
+    def disk(options):
+        path = board.home / "disk"
+        path.mkdir(exist_ok=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        mounted.append(path)
+        return path
+
+    yield disk
+    for path in mounted:
+        subprocess.run(["umount", path], check=True)

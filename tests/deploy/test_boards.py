@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 import pytest
+from system_tree import tree
 
 from mmedge import catalog
 from mmedge.backends.tensorrt.versions import ALL, ORIN, ORIN_CAPABILITY, RELEASES, TENSORRT, THOR_CAPABILITY, within
@@ -53,15 +54,8 @@ def test_what_was_never_run_is_said(name):
     target = Target.load(name)
     assert target.build_on == "device"
     assert "Never run on a" in target.notes
-    assert "does not build engines yet" in target.notes
-
-
-def _tree(root, files):
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return root
+    assert "no engine was opened" in target.notes
+    assert target.precisions["tensorrt"] == ("fp16", "fp32")
 
 
 L4T = {"etc/nv_tegra_release": b"# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic, EABI: aarch64\n"}
@@ -83,12 +77,12 @@ DRIVER = {"proc/driver/nvidia/version": b"NVRM version\n"}
 )
 def test_a_board_is_recognised_by_its_name(monkeypatch, tmp_path, model, name):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert Target.detected(_tree(tmp_path, L4T if model is None else {**L4T, "proc/device-tree/model": model})).name == name
+    assert Target.detected(tree(tmp_path, L4T if model is None else {**L4T, "proc/device-tree/model": model})).name == name
 
 
 def test_a_name_alone_is_no_jetson(monkeypatch, tmp_path):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    assert Target.detected(_tree(tmp_path, {"proc/device-tree/model": b"NVIDIA Jetson Orin Nano Developer Kit\0"})).name == "cpu"
+    assert Target.detected(tree(tmp_path, {"proc/device-tree/model": b"NVIDIA Jetson Orin Nano Developer Kit\0"})).name == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -103,4 +97,4 @@ def test_a_name_alone_is_no_jetson(monkeypatch, tmp_path):
 def test_a_gpu_in_a_pc_needs_its_driver_and_a_tensorrt(monkeypatch, tmp_path, files, modules, name):
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr("mmedge.target.have", lambda module: module in modules)
-    assert Target.detected(_tree(tmp_path, files)).name == name
+    assert Target.detected(tree(tmp_path, files)).name == name

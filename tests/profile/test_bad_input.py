@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-import signal
 import sys
 
 import pytest
 from made import made_report
 
-from mmedge import cli
 from mmedge.documents import dump_json
-
-
-@pytest.fixture
-def refused(monkeypatch, capsys, tmp_path):
-    """Run a command that must fail by the user's fault; returns what is wrong, what to do, and what was printed before."""
-
-    def refused(*arguments, status=2):
-        before = signal.getsignal(signal.SIGTERM)
-        monkeypatch.setattr(sys, "argv", ["mmedge", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        try:
-            with pytest.raises(SystemExit) as left:
-                cli.main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, said = capsys.readouterr()
-        what, fix = said.splitlines()[-2:]
-        assert (left.value.code, what[:7], fix[:5]) == (status, "error: ", "fix: ") and "Traceback" not in said
-        return what[7:], fix[5:], out
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path / "cache"))
-    return refused
 
 
 @pytest.fixture
@@ -66,19 +40,17 @@ def reports(tmp_path):
     ],
 )
 def test_a_profile_that_cannot_be_made_is_refused_before_anything_is_measured(refused, toy_bundle, options, what):
-    found, fix, out = refused("profile", "toy.bundle", *(["--target", "cpu"] if "--target" not in options else []), *options)
-    assert what in found and fix and out == ""
+    found, fix = refused("profile", "toy.bundle", *(["--target", "cpu"] if "--target" not in options else []), *options)
+    assert what in found and fix
 
 
 def test_a_page_without_its_packages_is_refused_before_anything_is_measured(refused, toy_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "altair", None)
-    found, fix, _ = refused("profile", "toy.bundle", "--target", "cpu", "--html", "profile.html")
-    assert (found, fix) == ("altair is not installed", 'pip install "mmedge[page]"')
+    assert refused("profile", "toy.bundle", "--target", "cpu", "--html", "profile.html") == ("altair is not installed", 'pip install "mmedge[page]"')
 
 
 def test_a_bundle_without_an_engine_for_the_target(refused, toy_bundle):
-    found, fix, _ = refused("profile", "toy.bundle", "--target", "null", "--json")
-    assert (found, fix) == (
+    assert refused("profile", "toy.bundle", "--target", "null", "--json") == (
         "toy.bundle is not compiled for null",
         "mmedge compile toy.bundle --target null, or use what it is compiled for: --target cpu",
     )
@@ -104,19 +76,19 @@ def test_a_target_whose_runtime_is_not_here(refused, toy_bundle):
 def test_files_that_are_no_reports(refused, reports, tmp_path, content, what, fix):
     (tmp_path / "report.json").write_text(content)
     for order in (["report.json", "before.json"], ["before.json", "report.json"]):
-        found, todo, out = refused("compare", *order)
-        assert what in found and fix in todo and out == ""
+        found, todo = refused("compare", *order)
+        assert what in found and fix in todo
 
 
 def test_a_bundle_is_not_a_report(refused, reports, toy_bundle):
-    assert refused("compare", "before.json", "toy.bundle")[:2] == (
+    assert refused("compare", "before.json", "toy.bundle") == (
         "toy.bundle is a bundle, not a report",
         "name a file; it is made by: mmedge profile toy.bundle --json > report.json",
     )
 
 
 def test_one_report_alone(refused, reports):
-    assert refused("compare", "before.json")[:2] == (
+    assert refused("compare", "before.json") == (
         "before.json has nothing to be compared with",
         "name two reports or more: mmedge compare before.json after.json",
     )
@@ -125,21 +97,19 @@ def test_one_report_alone(refused, reports):
 
 @pytest.mark.parametrize("percent", ["-1", "nan", "inf"])
 def test_no_percentage(refused, reports, percent):
-    found, fix, out = refused("compare", "before.json", "after.json", "--max-regression", percent)
-    assert found == f"--max-regression {percent} is no percentage" and "--max-regression 5" in fix and out == ""
+    found, fix = refused("compare", "before.json", "after.json", "--max-regression", percent)
+    assert found == f"--max-regression {percent} is no percentage" and "--max-regression 5" in fix
 
 
 def test_a_slowdown_past_the_limit_has_status_3(refused, reports):
-    found, fix, out = refused("compare", "before.json", "after.json", "--max-regression", "40", status=3)
+    found, fix = refused("compare", "before.json", "after.json", "--max-regression", "40", status=3, shows="1.50x slower in after")
     assert found.startswith("more than 40 % slower: vad/vad 1.50x in after, ears/encoder 1.50x in after")
     assert "says what changed" in fix
-    assert "1.50x slower in after" in out  # the whole comparison, before the error
-    *_, printed = refused("compare", "before.json", "after.json", "--max-regression", "40", "--json", status=3)
-    assert (json.loads(printed)["schema"], json.loads(printed)["status"]) == ("mmedge.error/1", 3)
+    assert refused("compare", "before.json", "after.json", "--max-regression", "40", "--json", status=3) == (found, fix)
 
 
 def test_a_limit_that_not_every_time_can_be_held_to_is_no_pass(refused, reports):
     """A row of the made reports drifts; a limit that nothing stable exceeds must not be green all the same."""
-    found, fix, out = refused("compare", "before.json", "after.json", "--max-regression", "400")
+    found, fix = refused("compare", "before.json", "after.json", "--max-regression", "400", shows="slower in after")
     assert found.startswith("not every time can be held to 400 %: eyes/text_encoder (before was drifting)")
-    assert "quiet machine" in fix and "slower in after" in out
+    assert "quiet machine" in fix

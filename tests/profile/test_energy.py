@@ -6,16 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+from system_tree import tree
 
 from mmedge.profile.energy import Rails, chosen, find, tegrastats_w
-
-
-def tree(root, files):
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
 
 
 class Clock:

@@ -5,19 +5,10 @@ import platform
 
 import psutil
 import pytest
+from system_tree import tree
 
 from mmedge.profile import machine as facts
 from mmedge.profile.machine import Machine, describe, machine
-
-
-def tree(root, files):
-    """A fake system: path -> content."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
-
 
 ORIN = {
     "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd aes asimdhp asimddp i8mm bf16 paca\nCPU implementer\t: 0x41\n",

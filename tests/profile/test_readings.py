@@ -7,19 +7,12 @@ from collections import namedtuple
 
 import psutil
 import pytest
+from system_tree import tree
 
 from mmedge.profile import readings
 from mmedge.profile.readings import Watch, watch
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-
-
-def tree(root, files):
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
 
 
 class World:

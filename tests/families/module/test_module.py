@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmedge import cli
 from mmedge.build.export import export as build
 from mmedge.errors import MmedgeError
 from mmedge.families.module import Options
@@ -100,18 +98,10 @@ def test_a_target_that_reads_less_than_can_be_written_is_refused_before_tracing(
 
 
 @pytest.mark.full
-def test_what_trusted_code_prints_stays_off_stdout_with_json(package, tmp_path, monkeypatch, capfd):
+def test_what_trusted_code_prints_stays_off_stdout_with_json(package, tmp_path, mmedge):
     (tmp_path / "own.toml").write_text(RECIPE.replace("factory", "loud") % package)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["mmedge", "export", "own.toml", "-t", "cpu", "--trust-code", "--json"])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    out, err = capfd.readouterr()
-    assert left.value.code == 0 and json.loads(out)["schema"] == "mmedge.bundle/1"
+    status, out, err = mmedge("export", "own.toml", "-t", "cpu", "--trust-code", "--json")
+    assert status == 0 and json.loads(out)["schema"] == "mmedge.bundle/1"
     assert all(said in err.splitlines() for said in ("imported", "making", "computing"))
 
 
