@@ -10,6 +10,8 @@
     PREFER: dict[str, tuple[str, ...]]  graph -> backends that it should run on wherever they exist
     CALLS: tuple[str, ...]              session methods that golden cases may call
     def lacks(config) -> dict[str, tuple[str, ...]]   what the checkpoint came without -> the verbs that fail for it; optional
+    def ranges(config) -> dict[str, tuple[int, int, int]]   dynamic dimension, or GRAPH/DIMENSION where graphs differ -> least, likeliest and largest size
+                                        that the session asks for: what engines are built for; optional, the golden data's sizes otherwise
 
 ``export.py`` (torch allowed): ``export(folder: Path, options: Options, media: Media, allow: Allow = Allow()) -> Exported``
 ``session.py`` (torch never): ``class Session`` with ``__init__(self, runners, assets, config)``

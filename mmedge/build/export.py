@@ -85,7 +85,8 @@ def _export_model(
         if any(isinstance(graph, TorchGraph) for graph in exported.graphs.values()):
             _writable(role, targets)
         gates += _missing_verbs(role, getattr(kind, "lacks", lambda config: {})(exported.config), report)
-        written = write_graphs(bundle, role, exported.graphs, {target.scatter for target in targets if target.scatter}, scratch)
+        ranges = getattr(kind, "ranges", lambda config: {})(exported.config)
+        written = write_graphs(bundle, role, exported.graphs, {target.scatter for target in targets if target.scatter}, scratch, ranges)
     gates += written.gates
     packed, cases = golden.pack(written.recorded, exported.cases)
     return manifest.Model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from mmedge.build import golden
 from mmedge.build.trace import OPSET, read_graph, trace, versions
 from mmedge.build.weights import LARGE_BYTES, Weights, external_files, rename, weighs
 from mmedge.bundle import Bundle
+from mmedge.deploy.ranges import Range, ranges_for
 from mmedge.family import OnnxGraph, TorchGraph
 from mmedge.need import need
 from mmedge.target import TENSOR_SCATTER_OPSET, Scatter
@@ -36,8 +38,13 @@ class _Made:
     parity: float | None = None
 
 
-def write_graphs(bundle: Bundle, role: str, graphs: dict[str, TorchGraph | OnnxGraph], scatters: set[Scatter], scratch: Path) -> Written:
+def write_graphs(
+    bundle: Bundle, role: str, graphs: dict[str, TorchGraph | OnnxGraph], scatters: set[Scatter], scratch: Path, ranges: Mapping[str, Range]
+) -> Written:
     """Trace, prove and store every graph; decoders also in the fixed forms of ``scatters``.
+
+    Args:
+        ranges: what the family states of dynamic dimensions.
 
     Raises:
         MmedgeError: torch cannot export a module, or a file is no ONNX.
@@ -61,8 +68,10 @@ def write_graphs(bundle: Bundle, role: str, graphs: dict[str, TorchGraph | OnnxG
             else:
                 made[name] = _copied(name, source, path, weights if apart else None, written)
     file = bundle.add(role, "weights.bin", weights.path, move=True) if weights.path.stat().st_size else None
+    base = {manifest.form_name(name, scatter): name for name in graphs for scatter in (None, *scatters)}
     for name, one in made.items():
-        written.entries[name] = _entry(bundle, role, name, one, file)
+        golden_shapes = {key: array.shape for key, array in written.recorded[name][0].items()}
+        written.entries[name] = _entry(bundle, role, name, one, file, ranges_for(base[name], one.graph.inputs, golden_shapes, ranges))
     return written
 
 
@@ -103,7 +112,7 @@ def _has_files(source: TorchGraph | OnnxGraph) -> bool:
     return isinstance(source, OnnxGraph) and isinstance(source.model, Path) and bool(external_files(source.model))
 
 
-def _entry(bundle: Bundle, role: str, name: str, made: _Made, weights: manifest.File | None) -> manifest.Graph:
+def _entry(bundle: Bundle, role: str, name: str, made: _Made, weights: manifest.File | None, ranges: dict[str, Range]) -> manifest.Graph:
     graph = made.graph
     if weights is not None:
         rename(graph.path, PurePosixPath(weights.path).name)
@@ -118,4 +127,5 @@ def _entry(bundle: Bundle, role: str, name: str, made: _Made, weights: manifest.
         ir=ir,
         reference=made.reference,
         parity=made.parity,
+        ranges=ranges,
     )

@@ -56,7 +56,7 @@ def decoder():
 def written(tmp_path_factory):
     path = tmp_path_factory.mktemp("bundles") / "forms"
     with Bundle.writing(path, create=True) as bundle, bundle.scratch() as scratch:
-        made = module.write_graphs(bundle, "chat", {"language": decoder()}, {"ScatterND", "TensorScatter"}, scratch)
+        made = module.write_graphs(bundle, "chat", {"language": decoder()}, {"ScatterND", "TensorScatter"}, scratch, {"tokens": (1, 1, 64), "past": (0, 4, 31)})
     return path, made
 
 
@@ -137,7 +137,7 @@ def test_a_file_with_weights_beside_it_is_taken_whole(tmp_path):
     feeds = {"x": np.ones((1, 40), np.float32)}
     source = OnnxGraph(linear(tmp_path / "user" / "model.onnx", "model.onnx_data"), feeds)
     with Bundle.writing(tmp_path / "b", create=True) as bundle, bundle.scratch() as scratch:
-        made = module.write_graphs(bundle, "linear", {"one": source, "two": source}, set(), scratch)
+        made = module.write_graphs(bundle, "linear", {"one": source, "two": source}, set(), scratch, {})
     entry = made.entries["one"]
     assert entry.weights is not None
     assert entry.weights.size_bytes == 40 * 40 * 4
@@ -160,7 +160,7 @@ def test_weights_outside_the_folder_are_refused(tmp_path):
 def test_small_models_stay_single_files(tmp_path):
     source = TorchGraph(nn.Linear(4, 4).eval(), {"x": torch.ones(1, 4)}, ("y",))
     with Bundle.writing(tmp_path / "b", create=True) as bundle, bundle.scratch() as scratch:
-        made = module.write_graphs(bundle, "linear", {"one": source}, set(), scratch)
+        made = module.write_graphs(bundle, "linear", {"one": source}, set(), scratch, {})
     assert made.entries["one"].weights is None
     assert not list((tmp_path / "b").rglob("weights*"))
 

@@ -22,6 +22,9 @@ ARCHITECTURES: tuple[str, ...] = (
 PREFER: dict[str, tuple[str, ...]] = {}
 CALLS = ("features", "classify")
 
+LIKELY_S, LONGEST_S = 4, 30
+"""Of a sound, in seconds, that engines are built for."""
+
 
 class Options(Document):
     """Nothing is left to choose: the checkpoint says it all."""
@@ -53,3 +56,12 @@ def assets(config: Config) -> tuple[str, ...]:
 def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     """What the checkpoint came without -> the verbs that there are not for it."""
     return {} if config.fbank or config.waveform else {"feature extractor": ("classify",)}
+
+
+def ranges(config: Config) -> dict[str, tuple[int, int, int]]:
+    """One sound at a time. Nothing cuts a longer one: on a runtime that must know the largest size it is refused."""
+    batch = {"batch": (1, 1, 2)}
+    if config.waveform is None:
+        return batch
+    rate_hz = config.waveform.rate_hz
+    return {**batch, "samples": (config.least, max(config.least, LIKELY_S * rate_hz), LONGEST_S * rate_hz)}

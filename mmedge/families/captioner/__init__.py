@@ -55,3 +55,8 @@ def assets(config: Config) -> tuple[str, ...]:
 def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     """What the checkpoint came without -> the verbs that there are not for it."""
     return {**({} if config.image else {"image processor": ("caption",)}), **({} if config.tokenizer else {"tokenizer": ("caption",)})}
+
+
+def ranges(config: Config) -> dict[str, tuple[int, int, int]]:
+    """One picture at a time; a prompt may fill the context."""
+    return {"batch": (1, 1, 2), "tokens": (1, 1, config.context), "past": (0, config.context // 8, config.context - 1)}

@@ -21,6 +21,9 @@ ARCHITECTURES: tuple[str, ...] = (
 PREFER: dict[str, tuple[str, ...]] = {}
 CALLS = ("prompt", "chat")
 
+LARGEST = 4096
+"""Tokens that an engine is built for at most: the attention over a prompt takes memory with the square of its length."""
+
 
 class Options(Document):
     """What a recipe may set."""
@@ -56,3 +59,9 @@ def assets(config: Config) -> tuple[str, ...]:
 def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     """What the checkpoint came without -> the verbs that there are not for it."""
     return {} if config.tokenizer else {"tokenizer": ("chat",)}
+
+
+def ranges(config: Config) -> dict[str, tuple[int, int, int]]:
+    """Nearly every run is one token after a long past; a prompt may fill the context."""
+    most = min(config.limit, LARGEST)
+    return {"tokens": (1, 1, most), "past": (0, most // 8, most - 1)}

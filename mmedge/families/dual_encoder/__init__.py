@@ -32,6 +32,8 @@ JOINED_FILES = ("efficientnet_lite0.pth", "sentence_encoder.safetensors", "sente
 """A joined checkpoint: the state dict of EfficientNet-Lite0; weights, config and tokenizer of a BERT-like sentence encoder; the classes' names."""
 
 Kind = Literal["clip", "chinese_clip", "siglip", "siglip2", "clap", "joined"]
+LABELS = 64
+"""So many labels, or other texts, may be embedded in one run by an engine that must know their number."""
 RECOGNISES: tuple[Kind, ...] = ("clip", "siglip", "siglip2", "joined")
 """Those that are asked about ImageNet's classes in English words. Chinese-CLIP hardly knows those, and CLAP does not see."""
 
@@ -83,6 +85,12 @@ def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     part, embed = ("feature extractor", "embed_audio") if hears else ("image processor", "embed_image")
     both = ("classify", "rank", *(("recognise",) if config.kind in RECOGNISES else ()))
     return {**({} if config.image or config.sound else {part: (embed, *both)}), **({} if config.text else {"tokenizer": ("embed_text", *both)})}
+
+
+def ranges(config: Config) -> dict[str, tuple[int, int, int]]:
+    """Pictures and sounds are embedded one by one, the labels of a question together."""
+    words = {"tokens": (1, min(8, config.text.length), config.text.length)} if config.text and not config.text.fixed else {}
+    return {"batch": (1, 1, 2), "text_encoder/batch": (1, 1, LABELS), **words}
 
 
 def takes(folder: Path) -> bool:

@@ -22,6 +22,11 @@ ARCHITECTURES = ("WhisperForConditionalGeneration", "MoonshineForConditionalGene
 PREFER: dict[str, tuple[str, ...]] = {}
 CALLS = ("features", "tokens", "transcribe")
 
+LIKELY_S, LONGEST_S = 4, 30
+"""Of a sound that Moonshine, wav2vec2 or HuBERT hears in one piece, in seconds; longer ones are cut."""
+MOONSHINE_STEP = 384
+"""Samples for each column that Moonshine's decoder hears: the strides of its convolutions, 64 x 3 x 2."""
+
 
 class Options(Document):
     """What a recipe may set; each is for one kind of model, and refused for the others."""
@@ -106,6 +111,26 @@ def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     made = {} if isinstance(one, WhisperConfig) or one.sound.told else {"preprocessor": verbs}
     words = one.labels if isinstance(one, CtcConfig) else one.tokenizer
     return {**made, **({} if words else {"tokenizer": verbs})}
+
+
+def ranges(config: Config) -> dict[str, tuple[int, int, int]]:
+    """One sound at a time: Whisper hears one of its windows, the others any length that the model was made for."""
+    one = config.root
+    if isinstance(one, WhisperConfig):
+        first, last = one.windows_s[0], one.windows_s[-1]
+        # A window gives 100 frames a second, of which the decoder hears half; golden data holds half of the first window.
+        heard = {"frames": (100 * first, 100 * first, 100 * last), "heard": (25 * first, 50 * first, 50 * last)}
+        return {**heard, "tokens": (1, 1, max(2, len(one.prompt))), "past": _past(one.max_tokens)}
+    rate_hz = one.sound.settings.rate_hz
+    samples = {"batch": (1, 1, 2), "samples": (one.sound.least, max(one.sound.least, LIKELY_S * rate_hz), LONGEST_S * rate_hz)}
+    if isinstance(one, CtcConfig):
+        return samples
+    heard = {"heard": (1, LIKELY_S * rate_hz // MOONSHINE_STEP, LONGEST_S * rate_hz // MOONSHINE_STEP)}
+    return {**samples, **heard, "tokens": (1, 1, 3), "past": _past(one.max_tokens)}
+
+
+def _past(context: int) -> tuple[int, int, int]:
+    return 0, context // 8, context - 1
 
 
 def takes(folder: Path) -> bool:

@@ -33,6 +33,9 @@ ARCHITECTURES: tuple[str, ...] = tuple(KINDS)
 PREFER: dict[str, tuple[str, ...]] = {}
 CALLS = ("pixels", "tokens", "caption", "answer", "chat")
 
+LARGEST, LARGEST_PATCHES = 4096, 4096
+"""Tokens, and of Qwen3-VL patches of a picture, that an engine is built for at most: attention takes memory with the square of their number."""
+
 
 class Options(Document):
     """What a recipe may set."""
@@ -99,3 +102,14 @@ def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     verbs = ("caption", "answer", "chat")
     found = {"tokenizer": config.tokenizer, "chat template": config.template}
     return {**{part: verbs for part, there in found.items() if not there}, **({} if config.processor else {"image processor": verbs[:2]})}
+
+
+def ranges(config: Config) -> dict[str, tuple[int, int, int]]:
+    """Tiles go one by one; nearly every run of the language model is one token, and a prompt with a picture may fill the context."""
+    most = min(config.positions, LARGEST)
+    found = {"batch": (1, 1, 2), "tokens": (1, 1, most), "past": (0, most // 8, most - 1)}
+    if config.patches is None:
+        return found
+    area, block = config.patches.patch**2, config.patches.merge**2
+    least, largest = max(config.patches.min_pixels // area, block), min(config.patches.max_pixels // area, LARGEST_PATCHES)
+    return {**found, "patches": (least, largest, largest), "connector/tokens": (least // block, largest // block, largest // block)}

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from mmedge.documents import Document
 from mmedge.processors.pixels import ImageSettings
-from mmedge.processors.shortest_edge import ShortestEdgeSettings
+from mmedge.processors.shortest_edge import LONGEST, ShortestEdgeSettings
 from mmedge.processors.text import TextSettings
 
 ARCHITECTURES: tuple[str, ...] = ("BlipForQuestionAnswering", "ViltForQuestionAnswering")
@@ -65,3 +65,17 @@ def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     """What the checkpoint came without -> the verbs that there are not for it."""
     verbs = ("answer",) if config.writer else ("answer", "scores")
     return {**({} if config.image else {"image processor": verbs}), **({} if config.text else {"tokenizer": verbs})}
+
+
+def ranges(config: Config) -> dict[str, tuple[int, int, int]]:
+    """One picture and one question at a time."""
+    asked = config.text.length if config.text else 0
+    found = {"batch": (1, 1, 2), **({"tokens": (1, min(16, asked), asked), "asked": (1, min(16, asked), asked)} if asked else {})}
+    if config.writer:
+        context = config.writer.context
+        return {**found, "decoder/tokens": (1, 1, context), "past": (0, context // 8, context - 1)}
+    if isinstance(config.image, ShortestEdgeSettings) and config.image.shortest_edge:
+        shorter, divisor = config.image.shortest_edge, config.image.divisor
+        longer = int(shorter * LONGEST)
+        return {**found, **dict.fromkeys(("height", "width"), (divisor, shorter // divisor * divisor, longer // divisor * divisor))}
+    return found
