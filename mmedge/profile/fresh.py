@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmedge.bundle import Bundle
 from mmedge.documents import Failure
@@ -28,6 +28,9 @@ from mmedge.need import NotInstalled
 from mmedge.runner import Carried, Runner, load_backend
 from mmedge.target import Target
 from mmedge.tensors import Array, Feeds
+
+if TYPE_CHECKING:
+    from mmedge.profile.report import Latency
 
 SERIES_S, SERIES_RUNS = 0.3, 16
 """Of each graph, at least: enough for a median that another process can be held against."""
@@ -140,9 +143,9 @@ def start(path: Path, target: Target, answer: str, started_s: float) -> dict[str
         with stages.stage("compile"):
             opened.open_all(target, stack)
         answered = "" if target.backends == ("null",) else _answer(opened, target, first, stages)  # zeros are not what a decode loop ends on
-        p50_ms = _series(opened)
+        series = _series(opened)
         gc.collect()
-        return {"fresh": _figures(stages, opened, p50_ms, bool(answered)), "answer": answered}
+        return {"fresh": _figures(stages, opened, series, bool(answered)), "answer": answered}
 
 
 def _answer(opened: Opened, target: Target, first: Callable[[Bundle, Target], object] | None, stages: Stages) -> str:
@@ -167,24 +170,24 @@ def _answer(opened: Opened, target: Target, first: Callable[[Bundle, Target], ob
     return ""
 
 
-def _series(opened: Opened) -> dict[str, float]:
-    """Graph -> median; its first run, where no answer needed it, is timed on the way."""
+def _series(opened: Opened) -> dict[str, Latency]:
+    """Graph -> what a short series says; its first run, where no answer needed it, is timed on the way."""
     from mmedge.profile.estimates import summarise
     from mmedge.profile.protocol import measure
     from mmedge.profile.report import Rules
 
     rules = Rules(seconds=SERIES_S, samples=SERIES_RUNS)
-    medians = {}
+    found = {}
     for role in opened.manifest.models:
         golden = Golden(opened, role)
         for name, runner in opened.of(role):
             feeds, _ = golden.graph(name)
             runner.run(feeds)
-            medians[f"{role}/{name}"] = summarise(measure(partial(runner.run, feeds), rules).samples.latency_ms).p50_ms
-    return medians
+            found[f"{role}/{name}"] = summarise(measure(partial(runner.run, feeds), rules).samples.latency_ms)
+    return found
 
 
-def _figures(stages: Stages, opened: Opened, p50_ms: dict[str, float], answered: bool) -> dict[str, Any]:
+def _figures(stages: Stages, opened: Opened, series: dict[str, Latency], answered: bool) -> dict[str, Any]:
     import psutil
 
     took_ms = {name: round(seconds * 1e3, 2) for name, seconds in stages.seconds.items()}
@@ -201,7 +204,8 @@ def _figures(stages: Stages, opened: Opened, p50_ms: dict[str, float], answered:
         "peak_rss_mb": round(max(_peak_mb(), memory.rss / 2**20), 1),
         "steady_rss_mb": round(memory.rss / 2**20, 1),
         "steady_pss_mb": round(pss / 2**20, 1) if pss else None,
-        "p50_ms": p50_ms,
+        "p50_ms": {name: latency.p50_ms for name, latency in series.items()},
+        "p90_ms": {name: latency.p90_ms for name, latency in series.items() if latency.p90_ms is not None},
     }
 
 

@@ -116,5 +116,6 @@ def _impossible(row: Row) -> float | None:
 
 
 def _figures(started: Fresh) -> dict[str, float]:
-    plain = started.model_dump(exclude={"p50_ms"}, exclude_none=True)
-    return {**plain, **{f"p50_ms of {name}": value for name, value in started.p50_ms.items()}}
+    plain = started.model_dump(exclude={"p50_ms", "p90_ms"}, exclude_none=True)
+    series = {"p50_ms": started.p50_ms, "p90_ms": started.p90_ms}
+    return {**plain, **{f"{figure} of {name}": value for figure, values in series.items() for name, value in values.items()}}

@@ -208,6 +208,8 @@ class Fresh(Document):
     """Memory of the accelerator; null where there is none, or it does not tell."""
     p50_ms: dict[str, float] = {}
     """Graph -> median of a short series: what another process says about the same figure."""
+    p90_ms: dict[str, float] = {}
+    """Graph -> 90th percentile of that series, where it has the calls for one."""
 
 
 class Startup(Document):

@@ -16,6 +16,11 @@ def reports_of(made: Report | Profiles) -> tuple[Report, ...]:
     return made.reports if isinstance(made, Profiles) else (made,)
 
 
+def not_run_of(made: Report | Profiles) -> tuple[str, ...]:
+    """The targets that were asked for and could not be measured; what one report lacks stands in itself."""
+    return made.not_run if isinstance(made, Profiles) else ()
+
+
 def keyed(report: Report) -> dict[Key, Row]:
     """The rows by level and name; verbs also by what they were given, since a verb may be measured with several inputs. The last part counts equal ones."""
     rows: dict[Key, Row] = {}

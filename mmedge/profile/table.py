@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mmedge.profile.machine import describe
 from mmedge.profile.report import Profiles, Report, Row, Rules, Startup
-from mmedge.profile.rows import few, keyed, processes_disagree, reports_of, title, word_of
+from mmedge.profile.rows import few, keyed, not_run_of, processes_disagree, reports_of, title, word_of
 
 WIDTH = 120
 NAMES, WHERE = 40, 20
@@ -38,7 +38,7 @@ def table(made: Report | Profiles) -> str:
     lines += [line for report in reports for line in _sections(report, f"{report.target}: " if len(reports) > 1 else "")]
     lines += [entry("machine", facts) for facts in dict.fromkeys(describe(report.machine) for report in reports)]
     missing = [f"{report.target}: {what}" if len(reports) > 1 else what for report in reports for what in report.not_run]
-    lines += [entry("not run", what) for what in [*missing, *(made.not_run if isinstance(made, Profiles) else ())]]
+    lines += [entry("not run", what) for what in [*missing, *not_run_of(made)]]
     return "\n".join(lines)
 
 

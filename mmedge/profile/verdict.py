@@ -32,7 +32,8 @@ BEHIND = 5
 """Paced calls that are due at once, where it is more than a burst."""
 UNSURE = 0.1
 """The widest interval of a median, as a share of it: two runs then differ by about 5 %."""
-APART = 0.05
+APART = {"p50": 0.05, "p90": 0.10}
+"""Percentile -> how far fresh processes may differ in it."""
 
 Finding = tuple[Word, str]
 
@@ -79,7 +80,7 @@ def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions
             said = f": {verdict.evidence[0]}" if verdict.evidence else ""
             findings.append((word, f"{len(alike)} of {len(judged)} rows {word}, {few(list(dict.fromkeys(each for each, _ in alike)))}; {name}{said}"))
     spread = _spread(startup)
-    findings += [("unstable", sentence) for apart, sentence in spread if apart > APART]
+    findings += [("unstable", sentence) for excess, sentence in spread if excess > 1]
     agree = [max(spread)[1]] if spread else []
     return _verdict(findings, [f"rows judged: {len(judged)}, all stable", *agree, *_quiet(conditions)])
 
@@ -197,15 +198,17 @@ def _reading(during: Reading) -> str:
 
 
 def _spread(startup: Startup | None) -> list[tuple[float, str]]:
-    """How far fresh processes are apart, graph by graph."""
+    """How far fresh processes are apart, graph by graph: as a multiple of what they may be, and in words."""
     processes = startup.processes if startup else ()
-    names = dict.fromkeys(name for process in processes for name in process.p50_ms)
     found = []
-    for name in names:
-        medians_ms = [process.p50_ms[name] for process in processes if name in process.p50_ms]
-        if len(medians_ms) > 1:
-            apart = max(medians_ms) / max(min(medians_ms), LEAST_MS) - 1
-            found.append((apart, f"{name}: {len(medians_ms)} fresh processes are {apart:.1%} apart, {min(medians_ms):.4g} to {max(medians_ms):.4g} ms"))
+    for percentile, most in APART.items():
+        each = [process.p50_ms if percentile == "p50" else process.p90_ms for process in processes]
+        for name in dict.fromkeys(name for figures in each for name in figures):
+            times_ms = [figures[name] for figures in each if name in figures]
+            if len(times_ms) > 1:
+                apart = max(times_ms) / max(min(times_ms), LEAST_MS) - 1
+                said = f"{name}: {len(times_ms)} fresh processes are {apart:.1%} apart in {percentile}, {min(times_ms):.4g} to {max(times_ms):.4g} ms"
+                found.append((apart / most, said))
     return found
 
 

@@ -19,7 +19,7 @@ from mmedge.errors import MmedgeError
 from mmedge.profile.page import SECTIONS, page, write_page
 from mmedge.profile.page.figures import outside, seen, thinned
 from mmedge.profile.page.labels import Scale, place
-from mmedge.profile.report import Report, Row, Samples
+from mmedge.profile.report import Report, Row, Samples, Verdict
 from mmedge.profile.table import short
 
 LIMIT = 2_000_000
@@ -225,6 +225,33 @@ def test_labels_do_not_lie_on_each_other():
 def test_ticks_of_a_logarithmic_axis_are_round_and_few():
     assert Scale(0.9, 60, 800).ticks() == [1, 2, 5, 10, 20, 50]
     assert Scale(0.09, 1500, 240).ticks() == pytest.approx([0.1, 1, 10, 100, 1000])
+
+
+def test_every_percentile_of_an_unstable_row_is_marked():
+    """The cells of the latency table: as many marks as figures where the row was not stable, none where it was."""
+    latency = made_latency(np.linspace(5.0, 6.0, 1000))
+    assert latency.p90_ms and latency.p99_ms
+    for word, marks in (("stable", 0), ("drifting", 3)):
+        row = Row(level="graph", name="a/a", where="ort fp32", latency=latency, verdict=Verdict(word=word, evidence=("as it was made",)))
+        text = page([Report(bundle="toy", target="cpu", machine=made_machine(), rows=(row,), verdict=row.verdict)])
+        cells = text[text.index('<table class="latency">') :].partition("</table>")[0]
+        assert cells.count('class="doubt"') == marks
+
+
+def test_targets_that_could_not_be_measured_stand_on_the_page():
+    report = made_report().model_copy(update={"rows": (), "trials": (), "turn": None})
+    parsed = Parsed(page([report], ["jetson: its engines are built on the device"]))
+    assert "jetson: its engines are built on the device" in "".join(data for _, data in parsed.texts)
+    assert "Not measured" in [data for tag, data in parsed.texts if tag == "h2"]
+    assert "Not measured" not in [data for tag, data in Parsed(page([report])).texts if tag == "h2"]
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "page.html").symlink_to(tmp_path / "real" / "first.html")
+    write_page([made_report().model_copy(update={"rows": (), "trials": (), "turn": None})], tmp_path / "page.html")
+    assert (tmp_path / "page.html").is_symlink()
+    assert Parsed((tmp_path / "real" / "first.html").read_text(encoding="utf-8")).named("h1")
 
 
 def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

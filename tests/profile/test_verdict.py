@@ -272,6 +272,19 @@ def test_fresh_processes_must_agree_within_5_percent(medians_ms, expected):
     assert not any("audio" in sentence for sentence in told.evidence)
 
 
+@pytest.mark.parametrize(("tails_ms", "expected"), [((20, 21.9, 20.5), "stable"), ((20, 22.1, 20.5), "unstable")])
+def test_their_90th_percentiles_must_agree_within_10_percent(tails_ms, expected):
+    processes = tuple(fresh(vision=10.0).model_copy(update={"p90_ms": {"vision": ms}}) for ms in tails_ms)
+    told = overall([row("a")], Startup(processes=processes, answer="vision"), QUIET)
+    assert told.word == expected
+    assert any("in p90, 20 to" in sentence for sentence in told.evidence)
+
+
+def test_a_90th_percentile_that_one_process_alone_has_is_compared_with_nothing():
+    processes = fresh(vision=10.0).model_copy(update={"p90_ms": {"vision": 90.0}}), fresh(vision=10.0)
+    assert overall([row("a")], Startup(processes=processes, answer="vision"), QUIET).word == "stable"
+
+
 def test_one_process_agrees_with_itself():
     assert overall([row("a")], started(10), QUIET).word == "stable"
 

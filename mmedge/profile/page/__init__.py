@@ -42,8 +42,11 @@ DOTS = 24_000
 """Of all charts together: what keeps a page of many targets under 2 MB."""
 
 
-def page(reports: Sequence[Report]) -> str:
+def page(reports: Sequence[Report], not_run: Sequence[str] = ()) -> str:
     """The HTML of one or several targets.
+
+    Args:
+        not_run: targets that were asked for and could not be measured, each with its reason.
 
     Raises:
         MmedgeError: the extra ``page`` is not installed.
@@ -61,6 +64,7 @@ def page(reports: Sequence[Report]) -> str:
         .render(
             title=f"{', '.join(bundles)}: profile on {', '.join(view.name for view in views)}",
             bundles=bundles,
+            not_run=not_run,
             views=views,
             points=points,
             beside=beside,
@@ -78,13 +82,13 @@ def page(reports: Sequence[Report]) -> str:
     )
 
 
-def write_page(reports: Sequence[Report], path: Path) -> None:
-    """Write the page, whole or not at all.
+def write_page(reports: Sequence[Report], path: Path, not_run: Sequence[str] = ()) -> None:
+    """Write the page, whole or not at all; through a link, to where it leads.
 
     Raises:
         MmedgeError: the extra ``page`` is not installed, or the file cannot be written.
     """
-    replace_file(path, page(reports).encode())
+    replace_file(path.resolve(), page(reports, not_run).encode())
 
 
 def _named(report: Report, reports: Sequence[Report]) -> str:
