@@ -65,5 +65,5 @@ def to_half(array: Array, limit: float = 65504.0) -> Array:
     wide = np.where(np.isfinite(array) & (np.abs(array) > 65504.0), np.copysign(np.float32(limit), array), array)
     made = wide.astype(np.float16, order="C")
     if array.size == 1 and np.any(array) and not np.any(made):
-        return np.copysign(np.full_like(made, np.finfo(np.float16).smallest_subnormal), np.sign(array).astype(np.float16))
+        return np.asarray(np.copysign(np.finfo(np.float16).smallest_subnormal, array), np.float16)
     return made

@@ -137,6 +137,12 @@ def test_a_bound_of_clip_is_no_mask(tmp_path):
     np.testing.assert_array_equal(run(tmp_path / "half.onnx", feeds)["y"], [0, 30000])
 
 
+def test_an_epsilon_in_fp16_is_not_zero(tmp_path):
+    path = write(tmp_path / "safe.onnx", "g (float[n] x) => (float[n] y) { s = Max(x, epsilon)\n y = Div(x, s) }", epsilon=np.float32(1e-12))
+    fp16.half(path, tmp_path / "half.onnx")
+    np.testing.assert_array_equal(run(tmp_path / "half.onnx", {"x": np.float32([0, 2])})["y"], [0, 1])
+
+
 def test_an_epsilon_stays_in_fp32_between_kept_nodes(tmp_path):
     text = """g (float[n, 8] x) => (float[n, 8] y) {
       square = Mul(x, x)
