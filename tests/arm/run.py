@@ -2,14 +2,15 @@
 the answers are right there, never how fast.
 
 Runs ``mmedge check`` and one replayed turn of the shipped assistant on target ``cpu``, on this machine and under QEMU, and prints both beside
-each other. CPython 3.11 and QEMU come from Debian's archive, verified by its keys and unpacked into ``.venv/arm`` (no root, nothing is
-installed); the packages of the device half are aarch64 wheels. ``BUNDLE=FOLDER`` takes that bundle instead of exporting one.
+each other. CPython 3.11 and QEMU 10 come from Debian's archive, verified by its keys and unpacked into ``.venv/arm`` (no root, nothing is
+installed); the packages of the device half are aarch64 wheels of the same versions as here. ``BUNDLE=FOLDER`` takes that bundle instead of exporting one.
 
 Exit status as mmedge's: 0 the same, 2 something is missing here, 3 something differs.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -34,10 +35,10 @@ PACKAGES = [
     *(f"{PYTHON}-minimal", f"lib{PYTHON}-minimal", f"lib{PYTHON}-stdlib", "libc6", "libstdc++6", "libgcc-s1", "libssl3", "libffi8", "libexpat1", "zlib1g"),
     *("libbz2-1.0", "liblzma5", "libsqlite3-0", "libuuid1"),
 ]
-ONNXRUNTIME = "1.27.0"
-"""1.31.1 crashes on import under QEMU 7.2. That says nothing of real boards."""
+NEWER = "bookworm-backports"
+"""Where QEMU comes from: 7.2, Debian 12's own, crashes when onnxruntime 1.31 is imported; 10.0 does not."""
 PROCESSOR = "cortex-a76"
-"""The nearest that QEMU 7.2 knows to Orin's Cortex-A78AE: ARMv8.2 with half precision and dot products, without SVE."""
+"""The nearest that QEMU 10.0 knows to Orin's Cortex-A78AE: ARMv8.2 with half precision and dot products, without SVE."""
 QUESTION, PICTURE = ROOT / "mmedge" / "golden" / "question.wav", ROOT / "mmedge" / "golden" / "cat.jpg"
 
 
@@ -84,16 +85,12 @@ def main() -> int:
 def emulated() -> Machine:
     """QEMU with an arm64 Python and the device half's packages; what is there already is kept."""
     system = HOME / "system"
-    qemu, python = system / "usr/bin/qemu-aarch64-static", system / "usr/bin" / PYTHON
+    qemu, python = system / "usr/bin/qemu-aarch64", system / "usr/bin" / PYTHON
     if not (qemu.exists() and python.exists()):
         shutil.rmtree(system, ignore_errors=True)
         debian(system)
-    packages = HOME / f"packages-onnxruntime-{ONNXRUNTIME}"
-    if not packages.exists():
-        wheels(packages)
-    return Machine(
-        "aarch64", (qemu, "-cpu", PROCESSOR, "-L", system, python), {"PYTHONPATH": f"{ROOT}:{packages}", "PYTHONNOUSERSITE": "1", "MMEDGE_OFFLINE": "1"}
-    )
+    environment = {"PYTHONPATH": f"{ROOT}:{wheels()}", "PYTHONNOUSERSITE": "1", "MMEDGE_OFFLINE": "1"}
+    return Machine("aarch64", (qemu, "-cpu", PROCESSOR, "-L", system, python), environment)
 
 
 def debian(out: Path) -> None:
@@ -101,33 +98,37 @@ def debian(out: Path) -> None:
     apt, mine = HOME / "apt", said("dpkg", "--print-architecture").strip()
     for folder in ("debs", "state/lists/partial", "cache/archives/partial"):
         (apt / folder).mkdir(parents=True, exist_ok=True)
-    (apt / "sources.list").write_text(f"deb [signed-by={KEYS}] {DEBIAN} {SUITE} main\n")
+    (apt / "sources.list").write_text("".join(f"deb [signed-by={KEYS}] {DEBIAN} {suite} main\n" for suite in (SUITE, NEWER)))
     options = ["APT::Architecture=arm64", f"APT::Architectures=arm64,{mine}", "APT::Sandbox::User=root", f"Dir::State={apt}/state", f"Dir::Cache={apt}/cache"]
     options += ["Dir::State::status=/dev/null", f"Dir::Etc::SourceList={apt}/sources.list", "Dir::Etc::SourceParts=/dev/null"]
     get = ["apt-get", "-qq", *(f"-o{option}" for option in options)]
     said(*get, "update")
-    said(*get, "download", f"qemu-user-static:{mine}", *PACKAGES, folder=apt / "debs")
+    said(*get, "download", f"qemu-user:{mine}/{NEWER}", *PACKAGES, folder=apt / "debs")
     fresh = out.with_name("system.new")
     shutil.rmtree(fresh, ignore_errors=True)
     for package in sorted((apt / "debs").glob("*.deb")):
         said("dpkg", "-x", str(package), str(fresh))
     shutil.rmtree(apt)
+    for other in set((fresh / "usr/bin").glob("qemu-*")) - {fresh / "usr/bin/qemu-aarch64"}:
+        other.unlink()  # 14 MB each
     fresh.rename(out)
 
 
-def wheels(out: Path) -> None:
-    """Unpack what ``pip install mmedge`` brings to a board, and piper-tts for the voice, in the versions of constraints.txt."""
-    constraints = HOME / "constraints.txt"
-    pinned = (ROOT / "constraints.txt").read_text().splitlines()
-    constraints.write_text("\n".join(line for line in pinned if not line.startswith("onnxruntime==")))
-    wanted = [text for text in metadata.requires("mmedge") or [] if "extra ==" not in text]
+def wheels() -> Path:
+    """The folder with what ``pip install mmedge`` brings to a board, and piper-tts for the voice, in the versions of constraints.txt."""
+    constraints = ROOT / "constraints.txt"
+    wanted = [*(text for text in metadata.requires("mmedge") or [] if "extra ==" not in text), "piper-tts"]
+    out = HOME / f"packages-{hashlib.sha256((constraints.read_text() + str(wanted)).encode()).hexdigest()[:8]}"
+    if out.exists():
+        return out
     platforms = [f"--platform=manylinux_{version}_aarch64" for version in ("2_28", "2_27", "2_26", "2_17")] + ["--platform=manylinux2014_aarch64"]
     options = ["--quiet", "--no-compile", "--only-binary=:all:", f"--python-version={PYTHON.removeprefix('python')}", "--implementation=cp", *platforms]
-    fresh = out.with_name("packages.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    for old in HOME.glob("packages-*"):
+        shutil.rmtree(old)
+    fresh = HOME / "packages-new"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
-    said(*pip, *options, f"--constraint={constraints}", f"--target={fresh}", *wanted, f"onnxruntime=={ONNXRUNTIME}", "piper-tts")
-    fresh.rename(out)
+    said(*pip, *options, f"--constraint={constraints}", f"--target={fresh}", *wanted)
+    return fresh.rename(out)
 
 
 def said(*command: str, folder: Path = ROOT) -> str:
@@ -148,6 +149,7 @@ def examine(machine: Machine, bundle: Path) -> Result:
         shutil.copytree(bundle, copy)
     except OSError as error:
         raise MmedgeError(f"{bundle} cannot be copied to {copy}: {error}", "name a bundle that is compiled for cpu: make test-arm BUNDLE=FOLDER") from error
+    print(f"on {machine.name}: mmedge check, then a turn", file=sys.stderr, flush=True)
     began = time.monotonic()
     versions = machine.run("-c", "import platform as p, numpy, onnxruntime as o; print(p.machine(), p.python_version(), o.__version__, numpy.__version__)")
     machine.run("-m", "mmedge", "check", copy, "--target", "cpu", allowed=(DONE, GATE))
