@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +129,7 @@ def build(
         capability: what to build for, ``8.6``; only TensorRT-RTX can choose. None: what TensorRT-RTX takes by itself.
         workspace_mb: the memory that a layer may use beside its tensors; None: no limit.
         timing_cache: file of what the builder measured before, read and written again; TensorRT-RTX has none.
-        progress: called from this thread.
+        progress: called from this thread; what it prints goes to stderr.
 
     Raises:
         MmedgeError: the module is missing or does not start, the parser refuses the graph, the precision is not in it, or no engine comes of it.
@@ -228,24 +231,42 @@ def _run(parsed: Parsed, config: Any, progress: Progress | None) -> tuple[Any, t
     config.progress_monitor = monitor = steps.monitor(flavours.load(flavour))
     log.clear()
     made: list[Any] = []
-    thread = threading.Thread(target=_work, args=(parsed, config, monitor, made), daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(LOOK_S)
-            if progress and (now := steps.now()):
-                progress(*now)
-    except BaseException:
-        steps.stop()
-        thread.join(PATIENCE_S)
-        raise
-    if made and isinstance(made[0], Exception):
+    ended = threading.Event()  # a join() that Ctrl-C interrupts takes the thread for ended in some versions of Python (bpo-45274)
+    with _stdout_on_stderr():
+        threading.Thread(target=_work, args=(parsed, config, monitor, made, ended), daemon=True).start()
+        try:
+            while not ended.wait(LOOK_S):
+                if progress and (now := steps.now()):
+                    progress(*now)
+        except BaseException:
+            steps.stop()
+            ended.wait(PATIENCE_S)
+            raise
+    if isinstance(made[0], Exception):
         raise made[0]
     errors = [one for one in log.errors if flavour != "rtx" or NO_DRIVER not in one]
     return made[0], tuple(log.warnings), errors
 
 
-def _work(parsed: Parsed, config: Any, monitor: Any, made: list[Any]) -> None:
+@contextlib.contextmanager
+def _stdout_on_stderr() -> Iterator[None]:
+    """NVIDIA's compiler writes warnings to the process's own stdout, where one document of --json is expected."""
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, ValueError):  # closed: nothing can be written to it either
+        yield
+        return
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what it wrote may still lie in C's buffer
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _work(parsed: Parsed, config: Any, monitor: Any, made: list[Any], ended: threading.Event) -> None:
     """Holds everything that the builder uses for as long as it works."""
     try:
         made.append(parsed.builder.build_serialized_network(parsed.network, config))
@@ -253,3 +274,4 @@ def _work(parsed: Parsed, config: Any, monitor: Any, made: list[Any]) -> None:
         made.append(error)
     config.progress_monitor = None
     del monitor
+    ended.set()

@@ -23,6 +23,10 @@ INSTALL: dict[Flavour, str] = {
     "rtx": 'pip install "mmedge[rtx]"',
 }
 
+DLA = "libnvdla_compiler"
+NO_DLA = "on the board itself, outside the container: sudo apt install nvidia-l4t-dla-compiler; then start the container with --runtime nvidia"
+"""TensorRT of JetPack 6 loads that library in any case; a container has it from the board (NVIDIA/nvidia-container-runtime issue 181)."""
+
 OLDEST = "10.0"
 """Networks before it are of another kind (implicit batch)."""
 
@@ -31,11 +35,18 @@ class Options(Document):
     """What a target may set."""
 
     flavour: Flavour = "tensorrt"
+    trtexec: bool = False
+    """Build with NVIDIA's program, not with the Python module."""
+
+
+def options(target: Target) -> Options:
+    """Raises MmedgeError: the target's options are wrong."""
+    return validate(target.options.get("tensorrt", {}), Options, f"target {target.name}: options.tensorrt")
 
 
 def flavour(target: Target) -> Flavour:
     """Which module builds and runs the engines of a target. Raises MmedgeError: the target's options are wrong."""
-    return validate(target.options.get("tensorrt", {}), Options, f"target {target.name}: options.tensorrt").flavour
+    return options(target).flavour
 
 
 def load(flavour: Flavour) -> Any:
@@ -55,7 +66,7 @@ def load(flavour: Flavour) -> Any:
     except NotInstalled as error:
         raise NotInstalled(f"{NAMES[flavour]} is not installed", INSTALL[flavour]) from error
     except MmedgeError as error:
-        raise MmedgeError(error.what, INSTALL[flavour]) from error
+        raise MmedgeError(error.what, NO_DLA if DLA in error.what else INSTALL[flavour]) from error
     if int(trt.__version__.partition(".")[0]) < int(OLDEST.partition(".")[0]):
         raise MmedgeError(f"TensorRT {trt.__version__} is too old: mmedge builds with {OLDEST} or newer", "update it: on a Jetson with JetPack 6 or newer")
     return trt
@@ -96,7 +107,12 @@ def _log(trt: Any) -> Any:
 
     made: Any = types.new_class("Log", (trt.ILogger,), exec_body=lambda body: body.update(log=note))()
     made.errors, made.warnings = errors, warnings
-    made.clear = lambda: (errors.clear(), warnings.clear())
+
+    def clear() -> None:
+        errors.clear()
+        warnings.clear()
+
+    made.clear = clear
     return made
 
 

@@ -29,10 +29,16 @@ class Refusal:
 def refusals(parser: Any, path: Path) -> tuple[Refusal, ...]:
     """All that a parser complained of in the graph at ``path``."""
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    found = [Refusal(error.node_name(), error.node_operator(), " ".join(error.desc().split())) for error in errors]
+    found = [Refusal(error.node_name(), error.node_operator(), _reason(error)) for error in errors]
     if any(UNSORTED in one.reason for one in found):
         found = [*_same_outputs(path), *found]
     return tuple(found)
+
+
+def _reason(error: Any) -> str:
+    """Where the words are only that something is ``false``, the name of the error: ``UNSUPPORTED_NODE``."""
+    words = " ".join(error.desc().split())
+    return f"{error.code().name}, by {error.func()}" if words == "false" else words
 
 
 def _same_outputs(path: Path) -> list[Refusal]:

@@ -78,8 +78,8 @@ def workspace_mb(target: Target) -> int | None:
 
 def options(candidate: Candidate, target: Target) -> str:
     """How the builder is asked, as text."""
-    said = [candidate.precision, f"asked={ASKED}", f"workspace_mb={workspace_mb(target)}"]
-    return " ".join([*said, *(f"{name}={value}" for name, value in sorted(candidate.options.items()))])
+    said = {"asked": ASKED, "workspace_mb": workspace_mb(target), "trtexec": flavours.options(target).trtexec, **candidate.options}
+    return " ".join([candidate.precision, *(f"{name}={value}" for name, value in said.items())])
 
 
 def text(shapes: Shapes) -> str:

@@ -1,0 +1,203 @@
+"""Engines are found again only under exactly what they are bound to."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+from backends.tensorrt import stand_in_builder
+from onnx import helper, numpy_helper
+from small_graph import graph
+
+from mmedge.backends.tensorrt import device, store, versions
+from mmedge.errors import MmedgeError
+from mmedge.runner import Candidate
+from mmedge.target import Target
+
+KEY = {
+    "flavour": "tensorrt",
+    "tensorrt": "10.3.0",
+    "compute_capability": "8.7",
+    "l4t": "36.4.3",
+    "cuda": "12.6",
+    "sha256": "a" * 64,
+    "weights": "none",
+    "shapes": "x=1:2:4",
+    "options": "fp16 asked=1 workspace_mb=1024 trtexec=False",
+}
+ENGINE = bytes(range(256)) * 100
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path / "cache"))
+
+
+def files(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache" / "engines").iterdir())
+
+
+def test_what_is_kept_is_found(tmp_path):
+    assert store.find(KEY) is None
+    kept = store.keep(KEY, ENGINE)
+    assert kept.read_bytes() == ENGINE
+    assert store.find(KEY) == kept
+    assert store.find(dict(reversed(KEY.items()))) == kept
+    assert len(files(tmp_path)) == 2
+
+
+def test_a_file_and_a_buffer_are_kept_alike(tmp_path):
+    (tmp_path / "engine").write_bytes(ENGINE)
+    store.keep(KEY, tmp_path / "engine")
+    assert store.find(KEY).read_bytes() == ENGINE
+    store.keep(KEY, memoryview(ENGINE[:1000]).cast("b"))
+    assert store.find(KEY).read_bytes() == ENGINE[:1000]
+    assert (tmp_path / "engine").read_bytes() == ENGINE
+
+
+@pytest.mark.parametrize("name", KEY)
+def test_any_difference_is_another_engine(name):
+    store.keep(KEY, ENGINE)
+    assert store.find({**KEY, name: KEY[name] + "1"}) is None
+    assert store.find({one: value for one, value in KEY.items() if one != name}) is None
+
+
+def test_an_entry_that_tells_another_key_is_not_loaded():
+    """Such as one that was renamed by hand, or whose key is only the same in short."""
+    path = store.keep(KEY, ENGINE).with_suffix(".json")
+    entry = json.loads(path.read_text())
+    entry["key"]["compute_capability"] = "11.0"
+    path.write_text(json.dumps(entry))
+    assert store.find(KEY) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "entry"])
+def test_a_damaged_engine_is_thrown_away(tmp_path, damage):
+    plan = store.keep(KEY, ENGINE)
+    if damage == "cut":
+        plan.write_bytes(ENGINE[:-1])
+    elif damage == "changed":
+        plan.write_bytes(ENGINE[:-1] + b"!")
+    elif damage == "gone":
+        plan.unlink()
+    else:
+        plan.with_suffix(".json").write_text("{")
+    assert store.find(KEY) is None
+    assert files(tmp_path) == []
+    assert store.keep(KEY, ENGINE) == store.find(KEY)
+
+
+def test_a_full_disk_leaves_nothing(monkeypatch, tmp_path):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MmedgeError, match="no space left on the disk of the cache") as caught:
+        store.keep(KEY, ENGINE)
+    assert "MMEDGE_CACHE" in caught.value.fix
+    assert files(tmp_path) == []
+    assert store.find(KEY) is None
+
+
+def test_a_full_disk_keeps_what_was_there(monkeypatch):
+    store.keep(KEY, ENGINE)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(MmedgeError, match="no space left"):
+            store.keep(KEY, b"newer")
+    assert store.find(KEY).read_bytes() == ENGINE
+
+
+def test_a_killed_writer_leaves_nothing_that_is_found(monkeypatch):
+    """Between the engine and what tells of it."""
+    monkeypatch.setattr(store, "replace_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        store.keep(KEY, ENGINE)
+    assert store.find(KEY) is None
+
+
+def test_measurements_are_shared_by_the_graphs_of_one_device(tmp_path):
+    same = store.timing_cache(KEY)
+    assert same == store.timing_cache({**KEY, "sha256": "b" * 64, "weights": "c" * 64, "shapes": "x=1:1:1"})
+    assert same.parent.is_dir()
+    others = {store.timing_cache({**KEY, name: KEY[name] + "1"}) for name in ("tensorrt", "compute_capability", "l4t", "cuda", "options")}
+    assert len(others | {same}) == 6
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """A stand-in for a board: TensorRT 10.3, an Orin, L4T 36.4.3, CUDA 12.6."""
+    stand_in_builder.install(monkeypatch, "10.3.0")
+    monkeypatch.setattr(device, "compute_capability", lambda: "8.7")
+    monkeypatch.setattr(device, "cuda_version", lambda: "12.6")
+    monkeypatch.setattr(versions, "l4t", lambda: "36.4.3")
+
+
+@pytest.fixture
+def candidate(tmp_path):
+    return Candidate(graph(tmp_path / "root.onnx", helper.make_node("Sqrt", ["x"], ["y"])), "fp32")
+
+
+def target(**changes):
+    return Target(name="board", summary="", backends=("tensorrt",), max_opset=18, max_ir=10, memory_mb=4096).model_copy(update=changes)
+
+
+def test_a_key_is_everything_that_an_engine_is_bound_to(board, candidate):
+    assert store.key(candidate, target()) == {
+        **KEY,
+        "sha256": candidate.graph.sha256,
+        "options": "fp32 asked=1 workspace_mb=1024 trtexec=False",
+    }
+
+
+def test_a_key_differs_wherever_the_board_the_graph_or_the_options_do(board, candidate, monkeypatch, tmp_path):
+    keys = [store.key(candidate, target())]
+    keys.append(store.key(candidate, target(memory_mb=8192)))
+    keys.append(store.key(candidate, target(memory_mb=None)))
+    keys.append(store.key(dataclasses.replace(candidate, precision="fp16"), target()))
+    keys.append(store.key(dataclasses.replace(candidate, options={"level": 5}), target()))
+    keys.append(store.key(candidate, target(options={"tensorrt": {"trtexec": True}})))
+    keys.append(store.key(dataclasses.replace(candidate, graph=dataclasses.replace(candidate.graph, ranges={"n": (1, 2, 8)})), target()))
+    monkeypatch.setattr(device, "compute_capability", lambda: "11.0")
+    keys.append(store.key(candidate, target()))
+    monkeypatch.setattr(device, "cuda_version", lambda: "13.0")
+    keys.append(store.key(candidate, target()))
+    monkeypatch.setattr(versions, "l4t", lambda: None)
+    keys.append(store.key(candidate, target()))
+    stand_in_builder.install(monkeypatch, "10.16.2")
+    keys.append(store.key(candidate, target()))
+    assert len({json.dumps(one, sort_keys=True) for one in keys}) == len(keys)
+
+
+def test_a_weights_file_is_part_of_the_key(board, tmp_path):
+    """The ONNX file itself stays the same when only the weights beside it change."""
+    weights = numpy_helper.from_array(np.ones((4, 4), np.float32), "w")
+    sides = {"inputs": {"x": ("float32", ("n", 4))}, "outputs": {"y": ("float32", ("n", 4))}}
+    made = graph(tmp_path / "a.onnx", helper.make_node("MatMul", ["x", "w"], ["y"]), constants=[weights], external=True, **sides)
+    before = store.key(Candidate(made, "fp32"), target())
+    made.weights.write_bytes(made.weights.read_bytes()[::-1])
+    os.utime(made.weights, ns=(0, 0))
+    after = store.key(Candidate(made, "fp32"), target())
+    assert before["sha256"] == after["sha256"]
+    assert before["weights"] != after["weights"] != "none"
+
+
+def test_without_a_gpu_a_key_needs_a_capability(monkeypatch, candidate):
+    def none():
+        raise MmedgeError("there is no driver", "install it")
+
+    stand_in_builder.install(monkeypatch, "10.3.0")
+    monkeypatch.setattr(device, "compute_capability", none)
+    monkeypatch.setattr(device, "cuda_version", none)
+    with pytest.raises(MmedgeError, match="there is no driver"):
+        store.key(candidate, target())
+    found = store.key(candidate, target(), "8.6")
+    assert (found["compute_capability"], found["cuda"]) == ("8.6", "none")
