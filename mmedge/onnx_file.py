@@ -18,12 +18,13 @@ from mmedge.need import need
 from mmedge.tensors import Array
 
 FIELDS = {
-    "Model": "int64 ir_version 1, Graph graph 7, Opset* opset_import 8",
+    "Model": "int64 ir_version 1, string producer_name 2, Graph graph 7, Opset* opset_import 8",
     "Opset": "string domain 1, int64 version 2",
-    "Graph": "Node* node 1, string name 2, Tensor* initializer 5, Value* input 11, Value* output 12",
-    "Node": "string* input 1, string* output 2, string name 3, string op_type 4, Attribute* attribute 5, string domain 7",
+    "Graph": "Node* node 1, string name 2, Tensor* initializer 5, Value* input 11, Value* output 12, Value* value_info 13",
+    "Node": "string* input 1, string* output 2, string name 3, string op_type 4, Attribute* attribute 5, string domain 7, Entry* metadata_props 9",
     "Attribute": "string name 1, int64 i 3, bytes s 4, Tensor t 5, Graph g 6, int64* ints 8, Graph* graphs 11, int32 type 20",
-    "Tensor": "int64* dims 1, int32 data_type 2, string name 8, bytes raw_data 9",
+    "Tensor": "int64* dims 1, int32 data_type 2, string name 8, bytes raw_data 9, Entry* external_data 13, int32 data_location 14",
+    "Entry": "string key 1, string value 2",
     "Value": "string name 1, Type type 2",
     "Type": "TensorType tensor_type 1",
     "TensorType": "int32 elem_type 1, Shape shape 2",
@@ -38,7 +39,7 @@ BITS |= {**dict.fromkeys((17, 18, 19, 20, 24), 8), **dict.fromkeys((21, 22, 23),
 FLOAT = 1
 Node = tuple[str, Sequence[str], str, Mapping[str, int | Sequence[int]]]
 """(operator, inputs, output, attributes); an operator of another domain is ``domain:Operator``."""
-NUMBERS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}
+NUMBERS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11}
 """numpy's name -> ONNX's number."""
 INT, INTS = 2, 7
 """ONNX's numbers of attribute types."""

@@ -19,6 +19,7 @@ from mmedge.build.trace import MAX_IR, OPSET
 from mmedge.bundle import Bundle
 from mmedge.deploy.check import examine, raise_failed
 from mmedge.deploy.compile import fits, place
+from mmedge.deploy.ranges import Range
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.family import Allow, Exported, TorchGraph, load_family
 from mmedge.need import need
@@ -85,7 +86,7 @@ def _export_model(
         if any(isinstance(graph, TorchGraph) for graph in exported.graphs.values()):
             _writable(role, targets)
         gates += _missing_verbs(role, getattr(kind, "lacks", lambda config: {})(exported.config), report)
-        ranges = getattr(kind, "ranges", lambda config: {})(exported.config)
+        ranges: dict[str, Range] = getattr(kind, "ranges", lambda config: {})(exported.config)
         written = write_graphs(bundle, role, exported.graphs, {target.scatter for target in targets if target.scatter}, scratch, ranges)
     gates += written.gates
     packed, cases = golden.pack(written.recorded, exported.cases)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from mmedge.bundle import Bundle
-from mmedge.manifest import Gate, Manifest, Tensor
-from mmedge.runner import backend_names
+from mmedge.manifest import Gate, Manifest, Onnx, Tensor
+
+STATES = {"ready": "", "built": " (built, not opened yet)", "on-device": " (on the device)"}
 
 
 def inspect(path: Path, *, gc: bool = False) -> tuple[Manifest, list[Path]]:
@@ -42,18 +44,24 @@ def describe(manifest: Manifest) -> str:
         for graph in model.graphs.values():
             lines.append(f"  {graph.file.path}  {graph.file.size_bytes / 1e6:.1f} MB  opset {graph.opset}")
             lines += [
+                f"    as {one.precision}: {one.file.path}  {one.file.size_bytes / 1e6:.1f} MB  ({one.method}; at {one.drift:.0%} of its bound)"
+                for one in graph.variants
+            ]
+            lines += [f"    {dimension}: {least} to {largest}, mostly {likeliest}" for dimension, (least, likeliest, largest) in graph.ranges.items()]
+            lines += [
                 f"    {side} {tensor.name} {tensor.dtype} {list(tensor.shape)}"
                 for side, tensors in (("in ", graph.inputs), ("out", graph.outputs))
                 for tensor in _few(tensors)
             ]
-        files = [*{graph.weights.path: graph.weights for graph in model.graphs.values() if graph.weights}.values(), *model.assets.values()]
+        stored: list[Onnx] = [one for graph in model.graphs.values() for one in (graph, *graph.variants)]
+        files = [*{one.weights.path: one.weights for one in stored if one.weights}.values(), *model.assets.values()]
         lines += [f"  {entry.path}  {entry.size_bytes / 1e6:.1f} MB" for entry in files]
     for target, placements in manifest.engines.items():
         lines += ["", f"on {target}:"]
-        lines += [
-            f"  {name}: {placed.backend} {placed.precision}{' (on the device)' if placed.state == 'on-device' else ''}: {placed.reason}"
-            for name, placed in placements.items()
-        ]
+        for name, placed in placements.items():
+            lines.append(f"  {name}: {placed.backend} {placed.precision}{STATES[placed.state]}: {placed.reason}")
+            lines += [f"    {one.kind}: {one.on}{f' ({one.note})' if one.note else ''}" for one in placed.evidence]
+        lines += [f"  {line}" for line in _unproven(manifest, target)]
         lines += [f"  build plan: {file.path}" for file in manifest.plans.get(target, ())]
     for check, gates in manifest.gates.items():
         if not gates:  # nothing was traced: the model came as ONNX
@@ -63,23 +71,42 @@ def describe(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+def _unproven(manifest: Manifest, target: str) -> list[str]:
+    """What nobody should take for proven."""
+    waiting = [placed for placed in manifest.engines[target].values() if placed.state != "ready" and placed.backend == "tensorrt"]
+    if not waiting:
+        return []
+    kinds = Counter(one.kind for placed in waiting for one in placed.evidence)
+    nothing = sum(not placed.evidence for placed in waiting)
+    told = [f"{count} {kind}" for kind, count in kinds.items()] + ([f"{nothing} neither parsed nor built"] if nothing else [])
+    where = " and ".join(sorted({one.on for placed in waiting for one in placed.evidence}))
+    board = target in manifest.plans
+    never = "never run on a Jetson, whose TensorRT is another product" if board else "never run on a GPU"
+    return [f"engines: {', '.join(told)}{f' with {where}' if where else ''}; {never if where or not board else 'never run on a Jetson'}"]
+
+
 def summary(manifest: Manifest, path: Path) -> str:
     """What a build ends on: where each graph runs, and what is still to do where."""
     roles = ", ".join(f"{role} ({model.family})" for role, model in manifest.models.items())
     lines = [f"{path}: {roles}, {sum(file.size_bytes for file in manifest.files()) / 1e6:.0f} MB"]
     for target, placements in manifest.engines.items():
-        waiting = [name for name, placed in placements.items() if placed.state == "on-device"]
         gates = manifest.gates.get(f"check {target}", ())
+        waiting = {placed.state for placed in placements.values()} - {"ready"}
         if waiting:
-            lines.append(f"{target}: the ONNX graphs are verified; engines are built on the device. There: mmedge compile {path.name} --target {target}")
-            if plan := manifest.plans.get(target):
-                lines.append(f"  build plan: {plan[0].path}, with a script for each TensorRT")
-            if unknown := sorted({placed.backend for placed in placements.values()} - set(backend_names())):
-                lines.append(f"  this version of mmedge builds no {unknown[0]} engines yet: there, compile takes the target's next backend")
+            built = "built, and opened on the device" if "built" in waiting else "built on the device"
+            lines.append(f"{target}: the ONNX graphs are verified; engines are {built}")
         else:
-            checked = f", {_passed(gates)} checks passed" if gates else ""
-            lines.append(f"{target}: ready{checked}")
-        lines += [f"  {name}: {placed.backend} {placed.precision}" for name, placed in placements.items()]
+            lines.append(f"{target}: ready{f', {_passed(gates)} checks passed' if gates else ''}")
+        for name, placed in placements.items():
+            kinds = ", ".join(dict.fromkeys(one.kind for one in placed.evidence))
+            size = f", {placed.file.size_bytes / 1e6:.1f} MB" if placed.file else ""
+            lines.append(f"  {name}: {placed.backend} {placed.precision}{size}{f' (evidence: {kinds})' if kinds else ''}")
+        lines += [f"  {line}" for line in _unproven(manifest, target)]
+        if plan := manifest.plans.get(target):
+            lines.append(f"  build plan: {plan[0].path}, with a script for each TensorRT")
+        if waiting:
+            there = f"mmedge compile {path.name} --target {target}, then mmedge check {path.name} --target {target}"
+            lines.append(f"  next: mmedge push {path} USER@BOARD" if target in manifest.plans else f"  next, on the machine with the GPU: {there}")
     return "\n".join(lines)
 
 

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
+from mmedge import onnx_file, runner
+from mmedge.backends.tensorrt import flags, store
+from mmedge.backends.tensorrt.build import profile_shapes
 from mmedge.backends.tensorrt.versions import ORIN, ORIN_CAPABILITY, RELEASES, TENSORRT, THOR_CAPABILITY, Row, capability, within
 from mmedge.bundle import Bundle
+from mmedge.deploy.memory import Memory
 from mmedge.documents import Document, dump_json
-from mmedge.errors import MmedgeError
-from mmedge.manifest import File, Graph
+from mmedge.manifest import Evidence, File, Onnx
 from mmedge.target import Precision, Target
-
-Sizes = Mapping[str, tuple[int, ...]]
-"""Input -> its shape."""
 
 FOLDER = "plans"
 ENGINES = "{engines}/"
 """In a command: the folder that takes the engines. It is the board's own, outside the bundle, because nothing else fits them."""
 
-LEAST = {"batch": 1, "tokens": 1, "past": 0}
-"""The dimensions that may be smaller than in the golden data. Others stay as they are there: a convolution without padding has no output at size 1."""
+NOTE = "Never run on a Jetson so far: each graph names what was really done with it, and on what. TensorRT-RTX is another product than the TensorRT of a board."
 
-NOTE = "Never run on a Jetson so far. Inputs are as large as in the golden data; only batch, tokens and past may be smaller."
+DLA_PRECISIONS: tuple[Precision, ...] = ("fp16", "int8")
+DLA = ("--useDLACore=0", "--allowGPUFallback")
+NO_DLA = {"MatMul", "Einsum", "Attention", "LSTM", "GRU", "RNN"}
+"""Where the work is in these, little of a graph would run on the accelerator, which is made for convolutions."""
 
 
 class Shapes(Document):
@@ -53,6 +55,10 @@ class Planned(Document):
     precision: Precision
     """What the graph computes in; the engine does the same."""
     shapes: tuple[Shapes, ...]
+    convolutional: bool = False
+    """Whether its work is convolutions of fixed shapes: what an accelerator for those may take."""
+    evidence: tuple[Evidence, ...] = ()
+    """What was really done with this very file, and on what."""
 
 
 class Command(Document):
@@ -61,6 +67,8 @@ class Command(Document):
     graph: str
     trtexec: tuple[tuple[str, ...], ...]
     """Arguments, to be run in the bundle's folder; where there are several, each is for when those before it fail."""
+    dla: tuple[tuple[str, ...], ...] = ()
+    """The same for an engine on the board's accelerator for convolutions (DLA): an alternative, to be measured against the other on the board."""
     key: dict[str, str]
     """``sha256``, ``shapes`` and ``options``: with the board's own facts, what an engine is stored under (see ``key``)."""
 
@@ -95,15 +103,28 @@ class Plan(Document):
     bundle: str
     target: str
     note: str = NOTE
+    memory: Memory | None = None
+    """What the whole bundle needs, by estimate; null where the memory of the target is not known."""
     graphs: tuple[Planned, ...]
     generations: tuple[Generation, ...]
 
 
-def write_plan(bundle: Bundle, target: Target, graphs: Mapping[str, Sizes]) -> tuple[File, ...]:
-    """Add the plan and its scripts to the bundle; the caller names them in the manifest.
+@dataclass(frozen=True)
+class Planning:
+    """A graph that is to become an engine, as it is when the plan is made."""
 
-    Args:
-        graphs: ``ROLE/GRAPH`` -> the shapes of its golden feeds.
+    name: str
+    """``ROLE/GRAPH``."""
+    stored: Onnx
+    """The file that is built, of the graph or of one of its variants."""
+    graph: runner.Graph
+    """The same, with a range for every dynamic dimension."""
+    precision: Precision
+    evidence: tuple[Evidence, ...] = ()
+
+
+def write_plan(bundle: Bundle, target: Target, graphs: Sequence[Planning], memory: Memory | None = None) -> tuple[File, ...]:
+    """Add the plan and its scripts to the bundle; the caller names them in the manifest.
 
     Returns:
         The plan, then its scripts.
@@ -111,9 +132,7 @@ def write_plan(bundle: Bundle, target: Target, graphs: Mapping[str, Sizes]) -> t
     Raises:
         MmedgeError: trtexec cannot be told of an input by its name.
     """
-    models = bundle.manifest.models
-    entries = {name: models[name.partition("/")[0]].graphs[name.partition("/")[2]] for name in graphs}
-    planned = tuple(_planned(name, entries[name], sizes) for name, sizes in graphs.items())
+    planned = tuple(map(_planned, graphs))
     generations = []
     for row in TENSORRT:
         if set(row.boards) & set(target.boards):
@@ -121,7 +140,7 @@ def write_plan(bundle: Bundle, target: Target, graphs: Mapping[str, Sizes]) -> t
             name = f"{target.name}-tensorrt-{row.low}-to-{row.high}".replace(".", "-")
             made = bundle.add(FOLDER, f"{name}.sh", script(target.name, row, planned, commands).encode())
             generations.append(Generation(low=row.low, high=row.high, setups=setups(target, row), commands=commands, script=made))
-    plan = Plan(bundle=bundle.manifest.name, target=target.name, graphs=planned, generations=tuple(generations))
+    plan = Plan(bundle=bundle.manifest.name, target=target.name, memory=memory, graphs=planned, generations=tuple(generations))
     return (bundle.add(FOLDER, f"{target.name}.json", dump_json(plan).encode()), *(one.script for one in generations))
 
 
@@ -144,24 +163,17 @@ def key(command: Command, *, tensorrt: str, compute_capability: str, l4t: str, c
     return {"tensorrt": tensorrt, "compute_capability": capability(compute_capability, cuda), "l4t": l4t, "cuda": cuda, **command.key}
 
 
-def typings(row: Row, precision: Precision) -> tuple[tuple[str, ...], ...]:
-    """The flags that make an engine compute in ``precision``, in the order in which they are tried. Never weak and strong ones together."""
-    if row.rule == "unconditional":
-        return ((),)
-    if row.rule == "strong":
-        return (("--stronglyTyped",),)
-    weak = {"fp32": (), "fp16": ("--fp16",), "bf16": ("--bf16",), "int8": ("--int8", "--fp16"), "int4": ("--int4", "--fp16")}[precision]
-    return (("--stronglyTyped",), weak) if weak else ((),)
-
-
 def script(target: str, row: Row, graphs: Sequence[Planned], commands: Sequence[Command]) -> str:
     """The commands for a POSIX shell: verifies every file, then builds every engine into the folder that it is given."""
     files = {file.path: file for graph in graphs for file in (graph.file, graph.weights) if file}
     sums = "\n".join(f"printf '%s\\n' {shlex.quote(f'{file.sha256}  {file.path}')} | sha256sum --check --quiet -" for file in files.values())
-    builds = "\n".join(" ||\n  ".join(" ".join(['"$trtexec"', *map(_quoted, attempt[1:])]) for attempt in command.trtexec) for command in commands)
+    builds = "\n".join(_tried(command.trtexec) for command in commands)
+    if alternatives := [_tried(command.dla, "  ") for command in commands if command.dla]:
+        builds = "\n".join([builds, 'if [ -n "${DLA:-}" ]; then', *alternatives, "fi"])
     return f"""#!/bin/sh
 # Builds the engines for {json.dumps(target)} with TensorRT {row.low} to {row.high}. Never run on a Jetson so far.
 # sh THIS FOLDER: in its place in the bundle; the engines go to FOLDER. TRTEXEC names the program where it is not in the PATH.
+# DLA=1: also those that may run on the accelerator for convolutions, as FOLDER/NAME.dla.plan, on boards that have one.
 set -eu
 engines=${{1:?name the folder that takes the engines}}
 trtexec=${{TRTEXEC:-trtexec}}
@@ -173,44 +185,51 @@ cd -- "$(dirname -- "$0")/.."
 """
 
 
-def _planned(name: str, graph: Graph, sizes: Sizes) -> Planned:
+def _tried(attempts: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Shell commands, each for when those before it fail."""
+    return f" ||\n{indent}  ".join(" ".join([f'{indent if index == 0 else ""}"$trtexec"', *map(_quoted, one[1:])]) for index, one in enumerate(attempts))
+
+
+def _planned(one: Planning) -> Planned:
+    profile = profile_shapes(one.graph)
     shapes = []
-    for spec in graph.inputs:
-        golden = sizes[spec.name]
-        least = tuple(min(LEAST.get(size, have), have) if isinstance(size, str) else size for size, have in zip(spec.shape, golden))
-        dynamic = any(isinstance(size, str) for size in spec.shape)
-        shapes.append(Shapes(input=spec.name, dtype=spec.dtype, dynamic=dynamic, min=least, opt=golden, max=golden))
-    return Planned(name=name, file=graph.file, weights=graph.weights, precision="fp32", shapes=tuple(shapes))
+    for spec in one.graph.inputs:
+        dynamic = spec.name in profile
+        least, likeliest, largest = profile[spec.name] if dynamic else (tuple(size for size in spec.shape if isinstance(size, int)),) * 3
+        shapes.append(Shapes(input=spec.name, dtype=spec.dtype, dynamic=dynamic, min=least, opt=likeliest, max=largest))
+    return Planned(
+        name=one.name,
+        file=one.stored.file,
+        weights=one.stored.weights,
+        precision=one.precision,
+        shapes=tuple(shapes),
+        convolutional=not profile and _convolutional(one.graph),
+        evidence=one.evidence,
+    )
+
+
+def _convolutional(graph: runner.Graph) -> bool:
+    kinds = {node.op_type for one in onnx_file.graphs(onnx_file.read(graph.path).graph) for node in one.node}
+    return "Conv" in kinds and not kinds & NO_DLA
 
 
 def _command(graph: Planned, row: Row, target: Target) -> Command:
     engine = graph.file.path.replace("/", ".").removesuffix(".onnx")
-    dynamic = [one for one in graph.shapes if one.dynamic]
-    ranges = {
-        side: ",".join(f"{_input(one.input)}:{'x'.join(map(str, sizes))}" for one, sizes in zip(dynamic, sides))
-        for side, sides in (("min", [one.min for one in dynamic]), ("opt", [one.opt for one in dynamic]), ("max", [one.max for one in dynamic]))
-    }
-    profile = tuple(f"--{side}Shapes={text}" for side, text in ranges.items() if text)
-    options: tuple[str, ...] = (f"--memPoolSize=workspace:{target.memory_mb // 4}",) if target.memory_mb else ()
+    # DLA: fp16 and int8 only, no dynamic shapes (NVIDIA's "DLA Supported Layers and Restrictions"); what it cannot do goes to the GPU, and says nothing.
+    accelerated = bool(graph.convolutional and graph.precision in DLA_PRECISIONS and target.dla_cores and set(row.dla) & set(target.boards))
+    profile = flags.profile({one.input: (one.min, one.opt, one.max) for one in graph.shapes if one.dynamic})
+    options = flags.options(graph.precision, store.workspace_mb(target))
     # From 11 on they are the default: only with them are timings of both generations comparable.
     options += tuple(flag for flag in ("--useCudaGraph", "--useSpinWait") if flag not in row.no_ops)
-    files = f"--timingCacheFile={ENGINES}{engine}.timing", "--skipInference", f"--saveEngine={ENGINES}{engine}.plan"
-    attempts = typings(row, graph.precision)
+    files, dla = ((f"--timingCacheFile={ENGINES}{name}.timing", "--skipInference", f"--saveEngine={ENGINES}{name}.plan") for name in (engine, f"{engine}.dla"))
+    attempts = flags.typings(row, graph.precision)
     said = " | ".join(" ".join((*options, *typing)) for typing in attempts)
     return Command(
         graph=graph.name,
         trtexec=tuple(("trtexec", f"--onnx={graph.file.path}", *profile, *options, *typing, *files) for typing in attempts),
+        dla=tuple(("trtexec", f"--onnx={graph.file.path}", *options, *typing, *DLA, *dla) for typing in attempts) if accelerated else (),
         key={"sha256": graph.file.sha256, "shapes": " ".join(profile), "options": said},
     )
-
-
-def _input(name: str) -> str:
-    """An input as trtexec takes it: between quotes where its name holds what separates names and sizes."""
-    if re.fullmatch(r"[\w./-]+", name):
-        return name
-    if "'" in name:
-        raise MmedgeError(f"trtexec cannot be told the shape of the input {name!r}", "give that input a name without quotes")
-    return f"'{name}'"
 
 
 def _quoted(argument: str) -> str:

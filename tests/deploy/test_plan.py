@@ -9,20 +9,28 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from mmedge import runner
+from mmedge.backends.tensorrt.flags import typings
 from mmedge.backends.tensorrt.versions import RELEASES, TENSORRT, row_for, within
 from mmedge.bundle import Bundle
 from mmedge.deploy.compile import compile
 from mmedge.deploy.inspect import describe, inspect, summary
-from mmedge.deploy.plan import Command, Plan, key, script, setups, typings, write_plan
+from mmedge.deploy.plan import Command, Plan, Planning, key, script, setups, write_plan
 from mmedge.documents import read_json
 from mmedge.errors import MmedgeError
 from mmedge.manifest import Graph, Manifest, Tensor
 from mmedge.manifest import Model as Entry
 from mmedge.target import Target
+from mmedge.tensors import TensorSpec
 
 JETSONS = ["jetson", "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-thor"]
+EXPECTED = {"strong-or-weak": [(True, False), (False, True)], "strong": [(True, False)], "unconditional": [(False, False)]}
+"""How a graph in fp16 is asked for: strongly typed, or by the weak flag, in this order."""
 NVIDIA = {"fp16": ["--fp16"], "bf16": ["--bf16"], "int8": ["--int8", "--fp16"], "int4": ["--int4", "--fp16"]}
 
 
@@ -30,17 +38,31 @@ def quiet(line):
     pass
 
 
+@pytest.fixture(scope="module")
+def built(_toy_bundle, tmp_path_factory):
+    """The toy's bundle, compiled for every Jetson at once: the first builds what the others then have evidence of. Not to be changed."""
+    path = shutil.copytree(_toy_bundle, tmp_path_factory.mktemp("planned") / "toy.bundle")
+    for name in JETSONS:
+        made = compile(path, Target.load(name), quiet)
+    return made
+
+
+def read_plan(bundle, target):
+    return read_json(bundle.path / bundle.manifest.plans[target][0].path, Plan, fix="")
+
+
 @pytest.fixture(params=JETSONS)
-def planned(request, toy_bundle):
-    made = compile(toy_bundle, Target.load(request.param), quiet)
-    return made, read_json(made.path / made.manifest.plans[request.param][0].path, Plan, fix="")
+def planned(request, built):
+    return built, read_plan(built, request.param)
 
 
 def test_a_plan_names_what_the_bundle_holds(planned):
     bundle, plan = planned
     (graph,) = plan.graphs
-    assert (plan.bundle, graph.name, graph.precision) == ("toy", "eyes/image_encoder", "fp32")
-    assert graph.file == bundle.manifest.models["eyes"].graphs["image_encoder"].file
+    (variant,) = bundle.manifest.models["eyes"].graphs["image_encoder"].variants
+    assert (plan.bundle, graph.name, graph.precision) == ("toy", "eyes/image_encoder", "fp16")
+    assert graph.file == variant.file
+    assert graph.evidence == bundle.manifest.engines[plan.target][graph.name].evidence
     assert hashlib.sha256((bundle.path / graph.file.path).read_bytes()).hexdigest() == graph.file.sha256
     assert bundle.manifest.plans[plan.target][1:] == tuple(one.script for one in plan.generations)
     assert inspect(bundle.path)[1] == []  # every file is named and whole
@@ -68,34 +90,33 @@ def test_every_command_keeps_the_rules_of_its_tensorrt(planned):
         assert row is row_for(generation.high)
         assert set(row.boards) & set(Target.load(plan.target).boards)
         for command in generation.commands:
-            assert len(command.trtexec) == 1  # fp32 has no fallback
-            flags = [argument.partition("=")[0] for argument in command.trtexec[0][1:]]
-            assert len(flags) == len(set(flags))
-            assert not {*flags} & {*row.removed, *row.no_ops, "--fp16", "--int8", "--best", "--useDLACore", "--allowGPUFallback"}
-            assert ("--stronglyTyped" in flags) == (row.rule == "strong")
-            assert ({"--useCudaGraph", "--useSpinWait"} <= {*flags}) == (int(generation.low.partition(".")[0]) < 11)
-            assert {"--onnx", "--skipInference", "--saveEngine", "--timingCacheFile", "--memPoolSize"} <= {*flags}
+            attempts = [{argument.partition("=")[0] for argument in attempt} for attempt in command.trtexec]
+            assert [("--stronglyTyped" in flags, "--fp16" in flags) for flags in attempts] == EXPECTED[row.rule]
+            for flags, attempt in zip(attempts, command.trtexec):
+                assert len(flags) == len(attempt)
+                assert not flags & {*row.removed, *row.no_ops, "--int8", "--best", "--useDLACore", "--allowGPUFallback"}
+                assert ({"--useCudaGraph", "--useSpinWait"} <= flags) == (int(generation.low.partition(".")[0]) < 11)
+                assert {"--onnx", "--skipInference", "--saveEngine", "--timingCacheFile", "--memPoolSize"} <= flags
 
 
 @pytest.mark.parametrize(
     ("target", "tensorrt", "command"),
     [
-        ("jetson", "10.3.0.30", "--memPoolSize=workspace:1024 --useCudaGraph --useSpinWait"),
-        ("jetson-agx-orin", "10.16.2.10", "--memPoolSize=workspace:8192 --useCudaGraph --useSpinWait --stronglyTyped"),
-        ("jetson-thor", "10.13.3.9", "--memPoolSize=workspace:16384 --useCudaGraph --useSpinWait --stronglyTyped"),
-        ("jetson-thor", "11.4.1", "--memPoolSize=workspace:16384"),
+        ("jetson", "10.3.0.30", "--memPoolSize=workspace:1024 --profilingVerbosity=detailed --useCudaGraph --useSpinWait --stronglyTyped"),
+        ("jetson-agx-orin", "10.16.2.10", "--memPoolSize=workspace:8192 --profilingVerbosity=detailed --useCudaGraph --useSpinWait --stronglyTyped"),
+        ("jetson-thor", "10.13.3.9", "--memPoolSize=workspace:16384 --profilingVerbosity=detailed --useCudaGraph --useSpinWait --stronglyTyped"),
+        ("jetson-thor", "11.4.1", "--memPoolSize=workspace:16384 --profilingVerbosity=detailed"),
     ],
 )
-def test_the_whole_command(toy_bundle, target, tensorrt, command):
-    made = compile(toy_bundle, Target.load(target), quiet)
-    plan = read_json(made.path / made.manifest.plans[target][0].path, Plan, fix="")
+def test_the_whole_command(built, target, tensorrt, command):
+    plan = read_plan(built, target)
     (generation,) = (one for one in plan.generations if within(tensorrt, one.low, one.high))
     onnx = plan.graphs[0].file.path
     engine = onnx.replace("/", ".").removesuffix(".onnx")
     files = f"--timingCacheFile={{engines}}/{engine}.timing --skipInference --saveEngine={{engines}}/{engine}.plan"
     (shape,) = plan.graphs[0].shapes
-    golden = "x".join(map(str, shape.opt))
-    profile = f"--minShapes={shape.input}:{'x'.join(map(str, shape.min))} --optShapes={shape.input}:{golden} --maxShapes={shape.input}:{golden}"
+    sides = {"min": shape.min, "opt": shape.opt, "max": shape.max}
+    profile = " ".join(f"--{side}Shapes={shape.input}:{'x'.join(map(str, sizes))}" for side, sizes in sides.items())
     assert shape.dynamic
     assert " ".join(generation.commands[0].trtexec[0]) == f"trtexec --onnx={onnx} {profile} {command} {files}"
 
@@ -124,9 +145,8 @@ def test_no_release_is_in_two_rows():
     assert len(found) == len(set(found)) == 7 + 1  # 7.2 is for both chips; of 7.2.1 and 7.2.2 the TensorRT is not known
 
 
-def test_an_engines_key_differs_with_everything_that_matters(toy_bundle):
-    made = compile(toy_bundle, Target.load("jetson"), quiet)
-    plan = read_json(made.path / made.manifest.plans["jetson"][0].path, Plan, fix="")
+def test_an_engines_key_differs_with_everything_that_matters(built):
+    plan = read_plan(built, "jetson")
     command = plan.generations[0].commands[0]
     board = {"tensorrt": "10.3.0.30", "compute_capability": "8.7", "l4t": "36.4.3", "cuda": "12.6.11"}
     assert set(key(command, **board)) == {"tensorrt", "compute_capability", "l4t", "cuda", "sha256", "shapes", "options"}
@@ -138,15 +158,59 @@ def test_an_engines_key_differs_with_everything_that_matters(toy_bundle):
     assert key(command, **thor) == key(command, **{**thor, "compute_capability": "11.0"})
 
 
-def test_planning_twice_changes_nothing(toy_bundle):
-    first = compile(toy_bundle, Target.load("jetson"), quiet).manifest.plans
-    assert compile(toy_bundle, Target.load("jetson"), quiet).manifest.plans == first
-    assert inspect(toy_bundle)[1] == []
+def test_planning_twice_changes_nothing(built, tmp_path):
+    path = shutil.copytree(built.path, tmp_path / "toy.bundle")
+    assert compile(path, Target.load("jetson"), quiet).manifest.plans == built.manifest.plans
+    assert inspect(path)[1] == []
 
 
 @pytest.mark.parametrize("target", ["cpu", "null", "nvidia", "rtx"])
 def test_only_boards_have_plans(toy_bundle, target):
     assert compile(toy_bundle, Target.load(target), quiet).manifest.plans == {}
+
+
+def convolution(path, *operators):
+    """A graph of these operators in a row, each of one input but for Conv and MatMul, over fixed shapes."""
+    square = numpy_helper.from_array(np.ones((4, 4), np.float32), "square")
+    kernel = numpy_helper.from_array(np.ones((4, 4, 1, 1), np.float32), "kernel")
+    second = {"Conv": ["kernel"], "MatMul": ["square"]}
+    nodes = [helper.make_node(kind, [f"t{at}", *second.get(kind, ())], [f"t{at + 1}"]) for at, kind in enumerate(operators)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 4, 4]) for name in ("t0", f"t{len(nodes)}")]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], [square, kernel]), opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+@pytest.mark.parametrize(("name", "row"), [(name, row) for name in JETSONS for row in TENSORRT if set(row.boards) & set(Target.load(name).boards)])
+@pytest.mark.parametrize(
+    ("operators", "precision", "shape", "may"),
+    [
+        (("Conv", "Relu"), "fp16", (1, 4, 4, 4), True),
+        (("Conv", "Relu"), "fp32", (1, 4, 4, 4), False),
+        (("Conv", "Relu"), "fp16", ("batch", 4, 4, 4), False),
+        (("Conv", "MatMul"), "fp16", (1, 4, 4, 4), False),
+        (("Relu",), "fp16", (1, 4, 4, 4), False),
+    ],
+)
+def test_the_accelerator_for_convolutions_is_named_where_it_is_and_may_take_the_graph(tmp_path, row, name, operators, precision, shape, may):
+    target = Target.load(name)
+    with Bundle.writing(tmp_path / "bundle", create=True) as bundle:
+        path = convolution(tmp_path / "g.onnx", *operators)
+        stored = Graph(file=bundle.add("eyes", "g.onnx", path), inputs=(), outputs=(), opset=18, ir=10, reference="")
+        graph = runner.Graph(path, "", (TensorSpec("t0", "float32", shape),), (), ranges={"batch": (1, 1, 2)})
+        bundle.manifest = Manifest(
+            name="c", created="", models={"eyes": Entry(family="toy", config={}, graphs={"g": stored}, assets={}, golden=stored.file, cases=())}, media={}
+        )
+        file, *_ = write_plan(bundle, target, [Planning("eyes/g", stored, graph, precision)])
+        plan = read_json(bundle.path / file.path, Plan, fix="")
+        (generation,) = (one for one in plan.generations if one.low == row.low)
+        command, text = generation.commands[0], (bundle.path / generation.script.path).read_text()
+    there = bool(row.dla and target.dla_cores and set(row.dla) & set(target.boards))
+    assert bool(command.dla) == (there and may)
+    assert ("--useDLACore=0" in text) == bool(command.dla)
+    for plain, accelerated in zip(command.trtexec, command.dla):
+        assert set(accelerated) - set(plain) >= {"--useDLACore=0", "--allowGPUFallback"}
+        assert not any(argument.startswith(("--minShapes", "--maxShapes")) for argument in accelerated)
+        assert {argument for argument in plain if argument.endswith(".plan")} != {argument for argument in accelerated if argument.endswith(".plan")}
 
 
 HOSTILE = "a b'; touch pwned; $(touch pwned) `touch pwned` \"&|*?{engines}~%s!"
@@ -168,7 +232,9 @@ def hostile(tmp_path):
         model = Entry(family="toy", config={}, graphs=graphs, assets={}, golden=weights, cases=())
         bundle.manifest = Manifest(name="hostile", created="", models={"eyes": model}, media={})
         target = Target.load("jetson").model_copy(update={"name": HOSTILE})
-        plan, *scripts = write_plan(bundle, target, {f"eyes/{name}": {"x:0,$(id)": (2, 3)} for name in graphs})
+        inputs = (TensorSpec("x:0,$(id)", "float32", ("batch", 3)),)
+        opened = {name: runner.Graph(bundle.path / file.path, file.sha256, inputs, (), ranges={"batch": (1, 2, 2)}) for name, file in names.items()}
+        plan, *scripts = write_plan(bundle, target, [Planning(f"eyes/{name}", graphs[name], one, "fp32") for name, one in opened.items()])
         bundle.commit()
     return bundle, read_json(bundle.path / plan.path, Plan, fix=""), scripts
 
@@ -237,6 +303,7 @@ def test_an_input_that_trtexec_cannot_be_told_of(tmp_path):
         graph = Graph(file=file, inputs=(tensor,), outputs=(), opset=18, ir=10, reference="")
         model = Entry(family="toy", config={}, graphs={"a": graph}, assets={}, golden=file, cases=())
         bundle.manifest = Manifest(name="quotes", created="", models={"eyes": model}, media={})
+        opened = runner.Graph(bundle.path / file.path, file.sha256, (TensorSpec("it's", "float32", ("batch",)),), (), ranges={"batch": (1, 1, 1)})
         with pytest.raises(MmedgeError, match='trtexec cannot be told the shape of the input "it\'s"') as refused:
-            write_plan(bundle, Target.load("jetson"), {"eyes/a": {"it's": (1,)}})
+            write_plan(bundle, Target.load("jetson"), [Planning("eyes/a", graph, opened, "fp32")])
     assert "without quotes" in refused.value.fix

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.full
 
 
 def wrong(bundle):
-    """What NVIDIA's builder has against the graphs of a plan at the shapes that it names."""
+    """What NVIDIA's builder has against the files of a plan, in fp16, at the shapes that it names."""
     plan = read_json(bundle.path / bundle.manifest.plans["jetson"][0].path, Plan, fix="")
     built = {one.name: {shapes.input: (shapes.min, shapes.opt, shapes.max) for shapes in one.shapes if shapes.dynamic} for one in plan.graphs}
     found = {one.name: nvidia_parser.build_for(bundle.path / one.file.path, built[one.name]) for one in plan.graphs}

@@ -1,0 +1,168 @@
+"""What can be known of an engine where its device is not: NVIDIA's own lists, parser and builder, each named for what it is.
+
+TensorRT-RTX parses and builds without a GPU. It is another product than the TensorRT of a Jetson, and newer than most: what it takes is no evidence for a
+board. For those there are only NVIDIA's lists of operators and opsets, release by release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmedge import onnx_file
+from mmedge.backends.tensorrt import flavour as flavours
+from mmedge.backends.tensorrt import store
+from mmedge.backends.tensorrt.build import build, profile_shapes
+from mmedge.backends.tensorrt.network import parse
+from mmedge.backends.tensorrt.progress import Shown
+from mmedge.backends.tensorrt.published import objections
+from mmedge.backends.tensorrt.refusals import Refusal
+from mmedge.backends.tensorrt.versions import TENSORRT, Row
+from mmedge.deploy.plan import setups
+from mmedge.errors import MmedgeError
+from mmedge.manifest import Evidence, Placement
+from mmedge.runner import Candidate, Graph
+from mmedge.target import Target
+
+CAPABILITY = "8.6"
+"""What TensorRT-RTX builds for here: the oldest that it takes by itself, and the kin of Orin's 8.7, for which it cannot."""
+
+LISTED = 2
+"""So many refused operators are quoted; what they have in common shows by then."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found out about one candidate."""
+
+    refused: str = ""
+    """Why NVIDIA does not take it, in NVIDIA's words; empty where nothing speaks against it."""
+    evidence: tuple[Evidence, ...] = ()
+    note: str = ""
+    """What the evidence is, or why there is none."""
+    key: dict[str, str] = field(default_factory=dict)
+    """What the evidence is bound to; empty without any."""
+    engine: Any = None
+    """The engine as a buffer, where one was built now."""
+
+
+def preflight(name: str, candidate: Candidate, target: Target, before: Placement | None) -> Preflight:
+    """Hold a candidate against NVIDIA's lists for the target's boards, and parse and build it with TensorRT-RTX where that is installed.
+
+    Args:
+        name: ``ROLE/GRAPH``, to show what is being built.
+        before: the graph's placement so far: what was built under the same key is not built again.
+
+    Raises:
+        MmedgeError: the file is no ONNX, or a dimension has no range.
+    """
+    if against := listed_against(candidate.graph, target):
+        return Preflight(refused=against)
+    shapes = profile_shapes(candidate.graph)
+    try:
+        rtx = flavours.title("rtx")
+    except MmedgeError as error:
+        return Preflight(note=f"{on_lists(target)}not parsed here: {error.what} ({error.fix})")
+    key = store.key(candidate, _as_rtx(target), capability=CAPABILITY)
+    if before and before.key == key and before.evidence:
+        return Preflight(evidence=before.evidence, key=key, note=f"{on_lists(target)}{rtx} builds it")
+    parsed = parse(candidate.graph, "rtx")
+    if parsed.refusals:
+        return Preflight(refused=f"{rtx} does not take it: {words(parsed.refusals)}")
+    del parsed
+    with contextlib.closing(Shown(f"{name} {candidate.precision}")) as shown, _stdout_to_stderr():
+        try:
+            made = build(
+                candidate.graph,
+                candidate.precision,
+                flavour="rtx",
+                shapes=shapes,
+                capability=CAPABILITY,
+                workspace_mb=store.workspace_mb(target),
+                progress=shown,
+            )
+        except MmedgeError as error:
+            return Preflight(refused=error.what)
+    layers = ", ".join(f"{count} in {precision}" for precision, count in made.layers.most_common())
+    size_mb, share = made.size_bytes / 1e6, made.size_bytes / max(_weights(candidate.graph), 1)
+    said = f"{size_mb:.1f} MB in {made.seconds:.1f} s, {share:.2f} times its weights; layers: {layers}"
+    evidence = Evidence(kind="built", on=f"{rtx} for compute capability {CAPABILITY}, without a GPU", note=said)
+    return Preflight(evidence=(evidence,), key=key, note=f"{on_lists(target)}{rtx} builds it", engine=made.engine)
+
+
+def asked(graph: Graph, target: Target) -> str:
+    """What NVIDIA would say to a graph that its family leaves to another backend."""
+    if against := listed_against(graph, target):
+        return against
+    try:
+        rtx, parsed = flavours.title("rtx"), parse(graph, "rtx")
+    except MmedgeError:
+        return ""
+    return f"{rtx} would not take it: {words(parsed.refusals)}" if parsed.refusals else f"{rtx} would take it"
+
+
+def listed_against(graph: Graph, target: Target) -> str:
+    """What NVIDIA's lists have against a graph on the target's boards; empty where nothing.
+
+    Raises:
+        MmedgeError: the file is no ONNX.
+    """
+    model = onnx_file.read(graph.path)
+    for version in versions(target):
+        if found := objections(model, version):
+            return f"NVIDIA's lists for TensorRT {version} lack it: {words(found)}"
+    return ""
+
+
+def versions(target: Target) -> tuple[str, ...]:
+    """The oldest TensorRT of each kind that the target's machines may have. None for TensorRT-RTX, which itself can be asked."""
+    if flavours.flavour(target) == "rtx":
+        return ()
+    return tuple(_oldest(target, row) for row in TENSORRT if not target.boards or set(row.boards) & set(target.boards))
+
+
+def on_lists(target: Target) -> str:
+    """That a graph keeps to NVIDIA's lists, which proves nothing yet."""
+    known = versions(target)
+    return f"on NVIDIA's lists for TensorRT {', '.join(known)}; " if known else ""
+
+
+def words(refusals: Sequence[Refusal]) -> str:
+    """The first complaint about each operator, at most ``LISTED`` of them, and how many more there are."""
+    first = {one.operator: one for one in reversed(refusals)}
+    told = [one for one in refusals if first[one.operator] is one][:LISTED]
+    more = len(refusals) - len(told)
+    return "; ".join(map(str, told)) + (f"; and {more} more" if more else "")
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """For what a native library prints: stdout is for the command's own document."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _oldest(target: Target, row: Row) -> str:
+    """Of what comes with a release for the target's boards; where none is known, of the row."""
+    known = [one.tensorrt for one in setups(target, row) if one.tensorrt]
+    return min(known, key=lambda one: tuple(map(int, one.split("."))), default=row.low)
+
+
+def _as_rtx(target: Target) -> Target:
+    return target.model_copy(update={"options": {**target.options, "tensorrt": {**target.options.get("tensorrt", {}), "flavour": "rtx"}}})
+
+
+def _weights(graph: Graph) -> int:
+    """Bytes of all that a graph holds, wherever it lies."""
+    model = onnx_file.read(graph.path)
+    return sum(onnx_file.size_bytes(tensor) for one in onnx_file.graphs(model.graph) for tensor in one.initializer)
