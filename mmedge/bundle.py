@@ -54,9 +54,12 @@ class Bundle:
         """Read and check the manifest (not yet the files: ``file`` does that when each is used).
 
         Raises:
-            MmedgeError: no such folder, no manifest, a damaged one, one from a newer mmedge, or a name in it that leads outside.
+            MmedgeError: no such folder, a file, no manifest, a damaged one, one from a newer mmedge, or a name in it that leads outside.
         """
         path = Path(path)
+        if path.is_file():
+            named = f"name its folder: {path.parent}" if path.name == MANIFEST else "name the folder that mmedge export wrote"
+            raise MmedgeError(f"{path} is a file, and a bundle is a folder", named)
         if not path.is_dir():
             raise MmedgeError(f"there is no bundle at {path}", "make one: mmedge export --target cpu -o " + str(path))
         if not (path / MANIFEST).is_file():

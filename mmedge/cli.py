@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from mmedge import options
+from mmedge.errors import GATE
 from mmedge.exits import run_program
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from mmedge.target import Target
 
 app = typer.Typer(
     help="A trained multimodal model, on a small computer with a camera and a microphone.",
@@ -40,7 +39,7 @@ def demo(
     from mmedge.demo import demo
     from mmedge.profile.table import table
 
-    made = demo(out, _target(target), offline=offline, report=_progress, show=None if as_json else print)
+    made = demo(out, options.target_of(target, None, _progress), offline=offline, report=_progress, show=None if as_json else print)
     _show(made, as_json, table(made))
 
 
@@ -65,8 +64,8 @@ def export(
     from mmedge.family import Allow
 
     recipe = recipe_for(what, offline=offline, trace=_progress)
-    allow = Allow(code=trust_code, weights=any_weights)
-    bundle = export(recipe, out or Path(f"{recipe.name}.bundle"), _targets(target), offline=offline, allow=allow, report=_progress)
+    allow, aims = Allow(code=trust_code, weights=any_weights), options.targets_of(target, None, _progress)
+    bundle = export(recipe, out or Path(f"{recipe.name}.bundle"), aims, offline=offline, allow=allow, report=_progress)
     _show(bundle.manifest, as_json, summary(bundle.manifest, bundle.path))
 
 
@@ -81,13 +80,13 @@ def compile(bundle: options.Bundle, target: options.Targets = None, on: options.
 
     if on is not None:
         return _bundle_on(bundle, on, "compile", target, as_json)
-    for one in _targets(target):
+    for one in options.targets_of(target, bundle, _progress, anew=True):
         made = compile(bundle, one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
 
 
 @app.command()
-def check(bundle: options.Bundle, target: options.Targets = None, on: options.On = None, as_json: options.Json = False) -> None:
+def check(bundle: options.Bundle, target: options.Targets = None, bisect: options.Bisect = False, on: options.On = None, as_json: options.Json = False) -> None:
     """Hold a bundle against its golden data.
 
     Processors, graphs and answers, on the target's runtime. Exit status 3 if anything differs.
@@ -95,9 +94,11 @@ def check(bundle: options.Bundle, target: options.Targets = None, on: options.On
     from mmedge.deploy.check import check
     from mmedge.deploy.inspect import summary
 
+    if bisect:
+        return _bisect(bundle, target, on, as_json)
     if on is not None:
         return _bundle_on(bundle, on, "check", target, as_json)
-    for one in _targets(target):
+    for one in options.targets_of(target, bundle, _progress):
         made = check(bundle, one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
 
@@ -107,9 +108,7 @@ def profile(
     bundle: options.Bundle,
     target: options.TargetsOrAll = None,
     mode: Annotated[str, typer.Option(metavar="MODE", help="closed: the next call when the last has returned. paced: calls are due at --rate.")] = "closed",
-    rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Paced calls a second: 30, or poisson:30 for random gaps of that mean rate.", show_default=False)
-    ] = None,
+    rate: options.Rate = None,
     seconds: Annotated[float, typer.Option(metavar="S", help="Measure each graph and verb for at least so long.")] = 3.0,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with figures: one file, nothing from the network.")] = None,
     on: options.On = None,
@@ -134,16 +133,16 @@ def profile(
 
         kinds: tuple[type[Report | Profiles], ...] = (Report, Profiles)
         asked = ["--mode", mode, "--seconds", str(seconds), *(["--rate", rate] if rate is not None else [])]
-        made = run_on(bundle, on, ["profile", *_named(target), *asked], kinds, _progress)
+        made = run_on(bundle, on, ["profile", *options.named(target), *asked], kinds, _progress)
     elif target and several(target):
         made = profile_each(bundle, target, how, _progress)
     else:
-        made = profile(bundle, _target(target[0] if target else None), how, _progress)
+        made = profile(bundle, options.target_of(target[0] if target else None, bundle, _progress), how, _progress)
     if html:
         from mmedge.profile.page import write_page
-        from mmedge.profile.rows import reports_of
+        from mmedge.profile.rows import not_run_of, reports_of
 
-        write_page(reports_of(made), html)
+        write_page(reports_of(made), html, not_run_of(made))
     _show(made, as_json, table(made))
 
 
@@ -208,7 +207,7 @@ def run(
     """
     from mmedge.assistant.run import run
 
-    run(bundle, _target(target), mic=mic, camera=camera, speaker=speaker, as_json=as_json)
+    run(bundle, options.target_of(target, bundle, _progress), mic=mic, camera=camera, speaker=speaker, as_json=as_json)
 
 
 @app.command()
@@ -231,12 +230,17 @@ def recipes(as_json: options.Json = False) -> None:
 
 
 @app.command()
-def doctor(as_json: options.Json = False) -> None:
+def doctor(target: options.Health = None, as_json: options.Json = False) -> None:
     """Say what this machine can do, and what to install for more."""
-    from mmedge.deploy.doctor import doctor, table
+    from mmedge.deploy.doctor import doctor, hold, table
 
     made = doctor()
-    _show(made, as_json, table(made))
+    if not as_json:
+        print(table(made))
+    if target is not None:
+        hold(target)
+    if as_json:
+        _show(made, as_json, "")
 
 
 @app.command()
@@ -257,18 +261,15 @@ def inspect(
     _show(manifest, as_json, describe(manifest))
 
 
-def _target(what: str | None) -> Target:
-    from mmedge.target import Target
+def _bisect(bundle: Path, targets: list[str] | None, on: str | None, as_json: bool) -> None:
+    from mmedge.deploy.bisect import Bisection, bisect, describe, drifted
+    from mmedge.deploy.on import run_on
 
-    return Target.load(what) if what is not None else Target.detected()
-
-
-def _targets(whats: list[str] | None) -> list[Target]:
-    return [_target(what) for what in whats or [None]]  # type: ignore[list-item]
-
-
-def _named(targets: list[str] | None) -> list[str]:
-    return [word for one in targets or () for word in ("--target", one)]
+    asked = ["check", *options.named(targets), "--bisect"]
+    made = run_on(bundle, on, asked, (Bisection,), _progress) if on is not None else bisect(bundle, options.one_of(targets, bundle, _progress), _progress)
+    _show(made, as_json, describe(made))
+    if made.drifts:
+        raise typer.Exit(GATE) if as_json else drifted(made)
 
 
 def _bundle_on(bundle: Path, on: str, command: str, targets: list[str] | None, as_json: bool) -> None:
@@ -276,7 +277,7 @@ def _bundle_on(bundle: Path, on: str, command: str, targets: list[str] | None, a
     from mmedge.deploy.on import run_on
     from mmedge.manifest import Manifest
 
-    made = run_on(bundle, on, [command, *_named(targets)], (Manifest,), _progress)
+    made = run_on(bundle, on, [command, *options.named(targets)], (Manifest,), _progress)
     _show(made, as_json, summary(made, Path(on)))
 
 

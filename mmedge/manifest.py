@@ -159,6 +159,8 @@ class Gate(Document):
     """Null where it was not run, which blocks nothing; ``note`` then says why."""
     bound: float | str | None = None
     note: str = ""
+    outputs: dict[str, float] = {}
+    """Of a graph: the value of each output, of which ``value`` is the largest."""
 
     def word(self) -> str:
         """``ok``, ``FAIL``, or ``--`` where it was not run: for lists."""

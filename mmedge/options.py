@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mmedge import target as noun
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that mmedge export wrote.", show_default=False)]
 Target = Annotated[
@@ -52,7 +56,23 @@ TargetsOrAll = Annotated[
 ]
 FarTarget = Annotated[
     str | None,
-    typer.Option("--target", "-t", metavar="TARGET", help="A target that mmedge knows there. [default: the best that it detects]", show_default=False),
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="TARGET",
+        help="A target that mmedge knows there. [default: the best that it detects, of those that the bundle was made for]",
+        show_default=False,
+    ),
+]
+Health = Annotated[
+    str | None,
+    typer.Option(
+        "--target", "-t", metavar="TARGET", help="For a health check: exit with status 2 where its preferred runtime cannot run here.", show_default=False
+    ),
+]
+Bisect = Annotated[bool, typer.Option("--bisect", help="Instead, name the first graph, and in it the first layer, that drifts.")]
+Rate = Annotated[
+    str | None, typer.Option(metavar="RATE", help="Paced calls a second: 30, or poisson:30 for random gaps of that mean rate.", show_default=False)
 ]
 MaxRegression = Annotated[
     float | None,
@@ -61,3 +81,43 @@ MaxRegression = Annotated[
 AnyWeights = Annotated[
     bool, typer.Option("--any-weights", help="Accept weights that do not match the architecture: make up what is missing, leave out what is extra.")
 ]
+
+
+def target_of(what: str | None, bundle: Path | None, report: Callable[[str], None], *, anew: bool = False) -> noun.Target:
+    """The target that was named; else the best of this machine's, with a bundle of those that it is compiled for.
+
+    Args:
+        anew: the bundle is going to be compiled, see ``mmedge.target.pick``.
+
+    Raises:
+        MmedgeError: an unknown target; without one, there is no bundle.
+    """
+    from mmedge.bundle import Bundle
+    from mmedge.target import Target, here, pick
+
+    if what is not None:
+        return Target.load(what)
+    found = here()
+    taken = pick(found, Bundle.open(bundle).manifest.engines, anew=anew) if bundle is not None else found[0]
+    if taken != found[0]:
+        report(f"target {taken.name}: the bundle was made for it, and not for this machine's best, {found[0].name}")
+    return taken
+
+
+def targets_of(whats: list[str] | None, bundle: Path | None, report: Callable[[str], None], *, anew: bool = False) -> list[noun.Target]:
+    """As ``target_of``, of an option that may be repeated."""
+    return [target_of(what, bundle, report, anew=anew) for what in whats or [None]]  # type: ignore[list-item]
+
+
+def one_of(whats: list[str] | None, bundle: Path, report: Callable[[str], None]) -> noun.Target:
+    """As ``target_of``, where an option that may be repeated must not be. Raises MmedgeError too: it was."""
+    from mmedge.errors import MmedgeError
+
+    if whats and len(whats) > 1:
+        raise MmedgeError("--bisect looks at one target at a time", f"leave out all but --target {whats[0]}")
+    return target_of(whats[0] if whats else None, bundle, report)
+
+
+def named(targets: list[str] | None) -> list[str]:
+    """Targets as another mmedge's command line takes them."""
+    return [word for one in targets or () for word in ("--target", one)]

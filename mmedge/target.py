@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,8 +102,24 @@ class Target(Document):
     @classmethod
     def detected(cls, root: Path = SYSTEM) -> Target:
         """The best target for this machine. ``root`` is where the system's files are."""
-        here = [target for target in map(cls.load, catalog.names("targets")) if target.is_here(root)]
-        return max(here, key=lambda target: target.detect.rank if target.detect else 0)
+        return here(root)[0]
+
+
+def here(root: Path = SYSTEM) -> tuple[Target, ...]:
+    """Every shipped target that this machine is, the best first: an Orin Nano is one, and a Jetson, and a CPU. ``root`` is where the system's files are."""
+    found = [target for target in map(Target.load, catalog.names("targets")) if target.is_here(root)]
+    return tuple(sorted(found, key=lambda target: target.detect.rank if target.detect else 0, reverse=True))
+
+
+def pick(found: Sequence[Target], compiled: Collection[str], *, anew: bool = False) -> Target:
+    """The target to take for a bundle where nobody names one: the first that it is compiled for, else the best.
+
+    Args:
+        found: what this machine is, the best first.
+        compiled: names of the targets that the bundle is compiled for, those included whose engines are still to be built on the device.
+        anew: it is going to be compiled. Then only what a bundle was made for a board with holds it to a lesser target; a better CPU's is simply added.
+    """
+    return next((target for target in found if target.name in compiled and not (anew and target.build_on == "anywhere")), found[0])
 
 
 def _board(root: Path) -> str:
@@ -119,9 +136,12 @@ class Targets(Document):
     schema_: Literal["mmedge.targets/1"] = Field(default="mmedge.targets/1", alias="schema")
     best: str
     """The best for this machine."""
+    here: tuple[str, ...] = ()
+    """All that this machine is, the best first."""
     targets: tuple[Target, ...]
 
 
 def targets() -> Targets:
     """All that are shipped. Raises MmedgeError: one of the files is broken."""
-    return Targets(best=Target.detected().name, targets=tuple(map(Target.load, catalog.names("targets"))))
+    names = tuple(target.name for target in here())
+    return Targets(best=names[0], here=names, targets=tuple(map(Target.load, catalog.names("targets"))))

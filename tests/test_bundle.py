@@ -103,6 +103,16 @@ def test_a_model_and_a_target_that_are_not_there(bundle):
         Bundle.open(bundle.path / "nothing")
 
 
+def test_a_file_is_no_bundle(bundle):
+    with pytest.raises(MmedgeError, match=r"manifest.json is a file, and a bundle is a folder") as error:
+        Bundle.open(bundle.path / "manifest.json")
+    assert error.value.fix == f"name its folder: {bundle.path}"
+    (bundle.path / "other.json").write_text("{}")
+    with pytest.raises(MmedgeError, match=r"other.json is a file") as error:
+        Bundle.open(bundle.path / "other.json")
+    assert error.value.fix == "name the folder that mmedge export wrote"
+
+
 def test_two_writers_do_not_meet(bundle):
     with Bundle.writing(bundle.path), pytest.raises(MmedgeError, match="another build"), Bundle.writing(bundle.path):
         pass

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmedge.assistant.parts import Summary
+from mmedge.deploy.bisect import Bisection
 from mmedge.deploy.doctor import Diagnosis
 from mmedge.deploy.plan import Plan
 from mmedge.deploy.push import Release
@@ -24,7 +25,7 @@ from mmedge.target import Target, Targets
 from mmedge.turn import Turn
 
 FOLDER = Path(__file__).parents[1] / "mmedge" / "schemas"
-DOCUMENTS = [Comparison, Diagnosis, Failure, Manifest, Plan, Profiles, Recipe, Recipes, Release, Report, Summary, Target, Targets, Turn]
+DOCUMENTS = [Bisection, Comparison, Diagnosis, Failure, Manifest, Plan, Profiles, Recipe, Recipes, Release, Report, Summary, Target, Targets, Turn]
 
 
 def _path(document):

@@ -20,7 +20,7 @@ from mmedge.assistant.sources import Frame
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError
 from mmedge.processors.image import Picture, load_image
-from mmedge.target import Target
+from mmedge.target import Target, here, pick
 from mmedge.turn import Turn
 
 
@@ -81,11 +81,11 @@ def open_assistant(path: str | os.PathLike[str], *, target: str | None = None) -
 
     Args:
         path: the bundle's folder.
-        target: a name or a TOML file; by default this machine's best.
+        target: a name or a TOML file; by default this machine's best, of those that the bundle is compiled for.
 
     Raises:
         MmedgeError: no bundle there, or an unknown target.
     """
     bundle = Bundle.open(str(path))
     with contextlib.ExitStack() as stack:
-        yield Assistant(bundle, Target.load(target) if target else Target.detected(), stack)
+        yield Assistant(bundle, Target.load(target) if target else pick(here(), bundle.manifest.engines), stack)

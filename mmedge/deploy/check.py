@@ -10,7 +10,7 @@ import numpy as np
 
 from mmedge.bundle import Bundle
 from mmedge.errors import GateFailed, MmedgeError
-from mmedge.evaluate.drift import drift
+from mmedge.evaluate.drift import drifts
 from mmedge.evaluate.golden import Golden
 from mmedge.manifest import Gate, Manifest
 from mmedge.need import NotInstalled
@@ -41,7 +41,7 @@ def raise_failed(manifest: Manifest, target: Target) -> None:
         first = failed[0]
         raise GateFailed(
             f"{len(failed)} of {len(gates)} checks failed on {target.name}; first {first.name}: {first.value} (bound {first.bound}) {first.note}",
-            "do not deploy it; mmedge inspect shows every gate",
+            f"do not deploy it; mmedge inspect shows every gate, mmedge check --target {target.name} --bisect names the layer where a graph begins to drift",
         )
 
 
@@ -52,12 +52,9 @@ def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
     if placements is None:
         raise MmedgeError(f"{bundle.path} is not compiled for {target.name}", f"mmedge compile {bundle.path} --target {target.name}")
     for role in bundle.manifest.models:
-        if any(placed.state == "on-device" for name, placed in placements.items() if name.startswith(f"{role}/")):
-            gates.append(
-                Gate(
-                    name=role, passed=True, note=f"not run: its engines are built on the device; there: mmedge compile and mmedge check --target {target.name}"
-                )
-            )
+        if waiting := [placed for name, placed in placements.items() if name.startswith(f"{role}/") and placed.state != "ready"]:
+            how = "built on the device" if any(placed.state == "on-device" for placed in waiting) else "opened and checked first on the device"
+            gates.append(Gate(name=role, passed=True, note=f"not run: its engines are {how}; there: mmedge compile and mmedge check --target {target.name}"))
         elif target.backends == ("null",):
             gates.append(Gate(name=role, passed=True, note="not run: null computes nothing"))
         else:
@@ -83,17 +80,24 @@ def _graphs(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[G
         placed = bundle.placement(role, name, target)
         feeds, reference = golden.graph(name)
         with bundle.runner(role, name, target) as runner:
-            value, kind = drift(runner.run(feeds), reference, placed.precision)
+            found, kind = drifts(runner.run(feeds), reference, placed.precision)
+        worst = max(found, key=lambda output: found[output])
         gates.append(
             Gate(
                 name=f"graph {role}/{name}",
-                passed=value <= 1.0,
-                value=round(min(value, 1e9), 4),
+                passed=found[worst] <= 1.0,
+                value=_fraction(found[worst]),
                 bound=1.0,
-                note=f"{kind} as a fraction of its bound, {placed.backend} {placed.precision}",
+                note=f"{kind} of {worst} as a fraction of its bound, {placed.backend} {placed.precision}",
+                outputs={output: _fraction(value) for output, value in found.items()},
             )
         )
     return gates
+
+
+def _fraction(drift: float) -> float:
+    """As JSON can hold it: there is no infinity."""
+    return round(min(drift, 1e9), 4)
 
 
 def _cases(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Gate]:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
-from collections.abc import Callable
-from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from mmedge import cache, catalog
+from mmedge.deploy import kernel
+from mmedge.deploy.devices import devices
+from mmedge.deploy.finding import Finding, finding
+from mmedge.deploy.jetson import Jetson
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
-from mmedge.need import NotInstalled, have, need
-from mmedge.profile.machine import Machine, describe, machine
+from mmedge.need import have, need
+from mmedge.profile.machine import Machine, describe, machine, memory_mb
 from mmedge.runner import backend_names, load_backend
-from mmedge.target import Target
+from mmedge.target import SYSTEM, Target
 
 LOW_SPACE_MB = 2000
-
-
-class Finding(Document):
-    """One thing that was looked at."""
-
-    state: Literal["ok", "missing", "warning"]
-    name: str
-    found: str
-    fix: str = ""
+LOW_MEMORY_MB = 1000
+SMALL_MB = 20000
+"""A Jetson with less needs swap to build engines."""
+NVIDIA = "proc/driver/nvidia/version"
 
 
 class Diagnosis(Document):
@@ -41,31 +37,52 @@ class Diagnosis(Document):
     findings: tuple[Finding, ...]
 
 
-def doctor() -> Diagnosis:
-    """Look at everything once. Never raises for what is missing: that is a finding."""
-    target = Target.detected()
+def doctor(root: Path = SYSTEM) -> Diagnosis:
+    """Look at everything once. Never raises for what is missing: that is a finding. ``root`` is where the system's files are."""
+    target, facts = Target.detected(root), machine(root)
+    jetson = Jetson.at(root, facts)
     findings = [
+        *(jetson.findings() if jetson else ()),
         *(_backend(name, target) for name in dict.fromkeys((*target.backends, *backend_names()))),
+        *_gpu(root, jetson, target, facts),
         _package("torch", "build", "exports models (bundles may be made on another machine)"),
         _package("transformers", "build", "reads checkpoints (bundles may be made on another machine)"),
         _package("piper", "assistant", "phonemes for the voice"),
-        _device("microphone", partial(_sound_device, "input")),
-        _device("loudspeaker", partial(_sound_device, "output")),
-        _camera(),
+        *devices(root, facts.container),
+        *_memory(root, jetson is not None, facts),
         _space(),
-        *(_target(name) for name in catalog.names("targets")),
+        *(_target(name, root) for name in catalog.names("targets")),
     ]
-    return Diagnosis(machine=machine(), target=target.name, findings=tuple(findings))
+    return Diagnosis(machine=facts, target=target.name, findings=tuple(findings))
+
+
+def hold(what: str, root: Path = SYSTEM) -> None:
+    """For a health check.
+
+    Raises:
+        MmedgeError: an unknown target; one that is not this machine; or its preferred backend cannot run here: one node is really run.
+    """
+    target = Target.load(what)
+    if target.detect is not None and not target.is_here(root):
+        shows = next((file for file in target.detect.files if not (root / file.lstrip("/")).exists()), None)
+        fix = f"see that {shows} is there; in a container: -v {shows}:{shows}:ro" if shows else f"name what it is: --target {Target.detected(root).name}"
+        raise MmedgeError(f"this machine is no {target.name}", fix)
+    name = target.backends[0]
+    looked = _backend(name, target)
+    if looked.state != "ok":
+        raise MmedgeError(f"{target.name} prefers {name}, which cannot run here: {looked.found}", looked.fix)
+    if why := kernel.on_backend(name, target):
+        raise MmedgeError(f"{target.name} prefers {name}, which runs nothing here: {why}", "mmedge doctor says more")
 
 
 def table(made: Diagnosis) -> str:
     """The diagnosis as text, a fix under each finding that has one."""
-    width = max(len(finding.name) for finding in made.findings)
+    width = max(len(one.name) for one in made.findings)
     lines = [describe(made.machine), f"best target: {made.target}", ""]
-    for finding in made.findings:
-        lines.append(f"{finding.state:8}{finding.name.ljust(width)}  {finding.found}")
-        if finding.fix:
-            lines.append(f"{'':8}{'':{width}}  fix: {finding.fix}")
+    for one in made.findings:
+        lines.append(f"{one.state:8}{one.name.ljust(width)}  {one.found}")
+        if one.fix:
+            lines.append(f"{'':8}{'':{width}}  fix: {one.fix}")
     return "\n".join(lines)
 
 
@@ -88,39 +105,57 @@ def _backend(name: str, target: Target) -> Finding:
     return Finding(state="ok", name=f"backend {name}", found=f"{facts.version} ({facts.reason}{'; ' if facts.features else ''}{', '.join(facts.features)})")
 
 
+def _gpu(root: Path, jetson: Jetson | None, target: Target, facts: Machine) -> list[Finding]:
+    """Where there is an NVIDIA GPU: whether ONNX Runtime was built for it, and a kernel that is really run on it."""
+    if jetson is None and not (root / NVIDIA).exists():
+        return []
+    wheel = jetson.wheel if jetson else "pip uninstall --yes onnxruntime && pip install onnxruntime-gpu"
+    try:
+        providers = need("onnxruntime", extra="build").get_available_providers()
+    except MmedgeError as error:
+        return [finding("ONNX Runtime on the GPU", error.what, error.fix, "missing")]
+    made = []
+    if kernel.CUDA not in providers:
+        made.append(finding("ONNX Runtime on the GPU", f"only {', '.join(providers)}: the wheel for CPUs is installed", wheel))
+        if target.backends[0] != "tensorrt" or not load_backend("tensorrt").probe().available:
+            return made
+        why, on = kernel.on_backend("tensorrt", target), "TensorRT"
+    else:
+        why, on = kernel.on_provider(kernel.CUDA), "ONNX Runtime"
+    if not why:
+        return [*made, finding("GPU kernel", f"a product of matrices ran on the GPU, by {on}")]
+    return [*made, finding("GPU kernel", f"none runs, by {on}: {why}", _kernel_fix(why, wheel, facts.container))]
+
+
+def _kernel_fix(why: str, wheel: str, container: str | None) -> str:
+    """By what the runtime said."""
+    if "no kernel image" in why:
+        return f"the wheel has no kernels for this GPU, take one that has: {wheel}"
+    if container:
+        return "start the container with --runtime nvidia, from a base image that fits the board's release"
+    if "cannot open shared object file" in why:
+        return "install the libraries of CUDA and cuDNN in the versions that the wheel was built for"
+    return f"see that the driver is loaded and fits; then, for a wheel that fits: {wheel}"
+
+
 def _package(module: str, extra: str, purpose: str) -> Finding:
     if have(module):
         return Finding(state="ok", name=module, found=purpose)
     return Finding(state="missing", name=module, found=f"not installed: {purpose}", fix=f'pip install "mmedge[{extra}]"')
 
 
-def _device(name: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(state="ok", name=name, found=look())
-    except MmedgeError as error:
-        return Finding(state="missing", name=name, found=error.what, fix=error.fix)
-
-
-def _sound_device(kind: str) -> str:
-    try:
-        devices = need("sounddevice", extra="assistant")
-    except NotInstalled:
-        raise
-    except MmedgeError as error:
-        raise MmedgeError(error.what, "install PortAudio: sudo apt install libportaudio2") from error
-    try:
-        return str(devices.query_devices(kind=kind)["name"])
-    except (ValueError, devices.PortAudioError) as error:
-        raise MmedgeError(f"there is no sound {kind} device", "plug one in, or use a file: --mic question.wav --speaker answer.wav") from error
-
-
-def _camera() -> Finding:
-    if sys.platform == "linux":
-        found = sorted(name for name in os.listdir("/dev") if name.startswith("video") and name[5:].isdigit())
-        if not found:
-            return Finding(state="missing", name="camera", found="no /dev/video*", fix="plug one in, or use a file: --camera picture.png")
-        return Finding(state="ok", name="camera", found=", ".join(f"/dev/{name}" for name in found))
-    return Finding(state="warning", name="camera", found=f"not looked for on {sys.platform}")
+def _memory(root: Path, board: bool, facts: Machine) -> list[Finding]:
+    free_mb = memory_mb(root, "MemAvailable")
+    if free_mb is None or facts.memory_mb is None:
+        return []
+    said = f"{free_mb} of {facts.memory_mb} MB free, {f'{facts.swap_mb} MB of swap' if facts.swap_mb else 'no swap'}"
+    if free_mb < LOW_MEMORY_MB:
+        desktop = ", or the desktop: sudo systemctl isolate multi-user.target" if board else ""
+        return [finding("memory", said, f"close other programs{desktop}")]
+    if board and not facts.swap_mb and facts.memory_mb < SMALL_MB:
+        swap = "sudo fallocate -l 8G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && sudo swapon /swapfile"
+        return [finding("memory", f"{said}: to build an engine takes more than to run it", swap)]
+    return [finding("memory", said)]
 
 
 def _space() -> Finding:
@@ -134,9 +169,9 @@ def _space() -> Finding:
     return Finding(state="ok", name="disk", found=f"{free_mb} MB free for the cache at {folder}")
 
 
-def _target(name: str) -> Finding:
+def _target(name: str, root: Path) -> Finding:
     try:
         target = Target.load(name)
     except MmedgeError as error:
         return Finding(state="warning", name=f"target {name}", found=error.what, fix=error.fix)
-    return Finding(state="ok", name=f"target {name}", found="this machine" if target.is_here() else target.summary)
+    return Finding(state="ok", name=f"target {name}", found="this machine" if target.is_here(root) else target.summary)

@@ -16,7 +16,7 @@ from mmedge.deploy.upload import upload
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.manifest import Gate, Manifest
-from mmedge.target import Targets
+from mmedge.target import Targets, pick
 
 
 class Release(Document):
@@ -47,7 +47,7 @@ def push(path: Path, where: str, target: str | None, report: Report) -> Release:
 
     Args:
         where: ``user@board[:dir]``, the folder relative to the home; by default ``mmedge/NAME``.
-        target: a target that the far side's mmedge knows; None: the best that it detects.
+        target: a target that the far side's mmedge knows; None: of those that the board is, the first that the bundle was made for, else the best.
 
     Raises:
         MmedgeError: the bundle is damaged here; the board cannot be reached, lacks something or has no space.
@@ -61,7 +61,7 @@ def push(path: Path, where: str, target: str | None, report: Report) -> Release:
     release = name_of(manifest)
     with far.at(manifest.name).connected() as far:
         ready(far, look(far))
-        target = _target(far, target, report)
+        target = _target(far, target, manifest, report)
         with locked(far) as held:
             there = look(far)
             sent = upload(far, path, manifest, release, [one for one in there.releases if one != release], report)
@@ -122,12 +122,16 @@ def describe(made: Release) -> str:
     return "\n".join(lines)
 
 
-def _target(far: Remote, wanted: str | None, report: Report) -> str:
+def _target(far: Remote, wanted: str | None, manifest: Manifest, report: Report) -> str:
     """The target to compile for, of those that the far side knows: asked before anything is sent."""
     known = far.read(far.mmedge("targets", report=report), Targets)
+    by_name = {target.name: target for target in known.targets}
     if wanted is None:
-        return known.best
-    names = [target.name for target in known.targets]
-    if wanted not in names:
-        raise MmedgeError(f"mmedge on {far.host} knows no target {wanted!r}", f"it knows: {', '.join(names)}")
+        here = [by_name[name] for name in known.here or (known.best,)]
+        taken = pick(here, manifest.engines, anew=True)
+        if taken != here[0]:
+            report(f"target {taken.name}: the bundle was made for it, and not for the best of {far.host}, {here[0].name}")
+        return taken.name
+    if wanted not in by_name:
+        raise MmedgeError(f"mmedge on {far.host} knows no target {wanted!r}", f"it knows: {', '.join(by_name)}")
     return wanted

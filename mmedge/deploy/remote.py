@@ -17,7 +17,7 @@ from mmedge import __version__
 from mmedge.deploy.program import Program, Report, require
 from mmedge.deploy.refusals import plain, refusal
 from mmedge.documents import Failure, M, validate
-from mmedge.errors import BUG, USER, MmedgeError
+from mmedge.errors import BUG, DONE, GATE, USER, MmedgeError
 
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4", "ClearAllForwardings=yes", "RemoteCommand=none")
 """No question is ever asked, a dead connection is noticed within a minute, and what a Host entry is otherwise for does not get in the way."""
@@ -161,9 +161,10 @@ class Remote:
             document = json.loads(said.out)
         except ValueError:
             document = None
-        if said.status == 0 and isinstance(document, dict):
+        failed = isinstance(document, dict) and document.get("schema") == Failure.model_fields["schema_"].default
+        if isinstance(document, dict) and (said.status == DONE or (said.status == GATE and not failed)):
             return document
-        if said.status and isinstance(document, dict) and document.get("schema") == Failure.model_fields["schema_"].default:
+        if said.status and failed:
             raise Elsewhere(f"{self.host}: {plain(str(document.get('error')))}", f"there: {plain(str(document.get('fix')))}", said.status)
         if said.status > 128:
             raise MmedgeError(

@@ -39,9 +39,15 @@ def relative_drift(got: Array, reference: Array) -> float:
 
 def drift(got: Feeds, reference: Feeds, precision: str) -> tuple[float, Kind]:
     """The worst output of a graph, as a fraction of the bound (up to 1 passes), and which bound it was."""
+    found, kind = drifts(got, reference, precision)
+    return max(found.values()), kind
+
+
+def drifts(got: Feeds, reference: Feeds, precision: str) -> tuple[dict[str, float], Kind]:
+    """As ``drift``, of each output."""
     kind: Kind = "max_abs" if precision == "fp32" else "relative_l2"
     measure = absolute_drift if kind == "max_abs" else relative_drift
-    return max(measure(got[name], value) if name in got else float("inf") for name, value in reference.items()), kind
+    return {name: measure(got[name], value) if name in got else float("inf") for name, value in reference.items()}, kind
 
 
 def _comparable(got: Array, reference: Array) -> bool:

@@ -90,7 +90,7 @@ def machine(root: Path = SYSTEM) -> Machine:
     return Machine(
         cpu=_cpu(root),
         cores=len(cores) or os.cpu_count() or 1,
-        memory_mb=_memory_mb(root, "MemTotal"),
+        memory_mb=memory_mb(root, "MemTotal"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         board=text(root / "proc/device-tree/model"),
@@ -105,7 +105,7 @@ def machine(root: Path = SYSTEM) -> Machine:
         power_mode=power_mode(root),
         clocks_locked=_clocks_locked(root, cores),
         l4t=l4t(root),
-        swap_mb=_memory_mb(root, "SwapTotal"),
+        swap_mb=memory_mb(root, "SwapTotal"),
     )
 
 
@@ -192,7 +192,7 @@ def _cpuinfo(root: Path, *keys: str) -> Iterator[str]:
             yield value.strip()
 
 
-def _memory_mb(root: Path, key: str) -> int | None:
+def memory_mb(root: Path, key: str) -> int | None:
     for line in (text(root / "proc/meminfo") or "").splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) // 1024

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmedge.need import need
+from mmedge import onnx_file
 from mmedge.runner import OperatorTime
 
 TORCH = "pytorch"
@@ -45,7 +45,7 @@ class Modules:
     @classmethod
     def read(cls, path: Path) -> Modules:
         """Its weights are left where they are, if they are in a file of their own."""
-        model = need("onnx", extra="build").load(str(path), load_external_data=False)
+        model = onnx_file.read(path)
         if model.producer_name != TORCH:
             return cls(missing=f"modules are not named: the file was written by {model.producer_name or 'an unnamed producer'}, not exported by torch")
         weights = {tensor.name for tensor in model.graph.initializer}

@@ -6,7 +6,6 @@ from collections import defaultdict
 
 from mmedge.bundle import Bundle
 from mmedge.manifest import Placement
-from mmedge.need import have
 from mmedge.profile.modules import Modules
 from mmedge.profile.report import Kind, Operator, Operators
 from mmedge.runner import Operated
@@ -36,10 +35,8 @@ def operators(bundle: Bundle, role: str, name: str, target: Target, feeds: Feeds
     operated = backend.operators(engine, target, feeds, _runs(bundle.placement(role, name, target)))
     if operated is None or not operated.operators:
         return None
-    if have("onnx"):
-        modules = Modules.read(engine.candidate.graph.path)
-        return summed(operated, modules, modules.missing)
-    return summed(operated, Modules(), "modules are not named: the package onnx, which reads their names, is not installed")
+    modules = Modules.read(engine.candidate.graph.path)
+    return summed(operated, modules, modules.missing)
 
 
 def summed(operated: Operated, modules: Modules, note: str = "") -> Operators:

@@ -70,18 +70,3 @@ def test_outputs_that_are_full_or_closed(redirect, status):
     done = subprocess.run(["bash", "-o", "pipefail", "-c", f"{sys.executable} -m mmedge recipes {redirect}"], capture_output=True, text=True)
     assert done.returncode == status and "Traceback" not in done.stderr
     assert status == 0 or done.stderr.splitlines()[0] == "error: No space left on device"
-
-
-def test_doctor_on_a_board_without_anything(monkeypatch):
-    from mmedge.deploy import doctor as module
-    from mmedge.target import Target
-
-    jetson = Target.load("jetson")
-    monkeypatch.setattr(Target, "detected", classmethod(lambda cls: jetson))
-    monkeypatch.setattr(module, "have", lambda name: False)
-    for name in ("openvino", "ref"):
-        monkeypatch.setattr(f"mmedge.backends.{name}.have", lambda name: False)
-    found = {finding.name: finding for finding in module.doctor().findings}
-    assert found["backend tensorrt"].state == "missing" and found["backend tensorrt"].fix.endswith("on ort")
-    assert found["backend openvino"].found == "openvino is not installed; jetson does not use it"
-    assert "another machine" in found["torch"].found

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from tampering import grown
+from tampering import edit, grown
 
 from mmedge.bundle import MANIFEST, Bundle
 from mmedge.deploy.on import run_on
@@ -113,8 +113,16 @@ def test_targets_are_the_boards_own(board, toy_bundle, said):
     board.answers(toy_bundle)
     answer = board.home / "answers" / "targets"
     known = json.loads(answer.read_text())
-    answer.write_text(json.dumps({**known, "best": "null"}))
+    answer.write_text(json.dumps({**known, "here": [], "best": "null"}))  # an older mmedge does not say all that the board is
     assert push(toy_bundle, "board", None, said.append).target == "null"
+    board_is = ["jetson-orin-nano", "jetson", "cpu"]
+    answer.write_text(json.dumps({**known, "here": board_is, "best": board_is[0]}))
+    assert push(toy_bundle, "board", None, said.append).target == "jetson-orin-nano"  # what is compiled for a CPU holds no board back
+    edit(toy_bundle, ("engines", "jetson"), json.loads((toy_bundle / MANIFEST).read_text())["engines"]["cpu"])
+    board.answers(toy_bundle)
+    answer.write_text(json.dumps({**known, "here": board_is, "best": board_is[0]}))
+    assert push(toy_bundle, "board", None, said.append).target == "jetson"
+    assert "target jetson: the bundle was made for it, and not for the best of board, jetson-orin-nano" in said
     with pytest.raises(MmedgeError, match="mmedge on board knows no target 'mine") as found:
         push(toy_bundle, "board", "mine.toml", said.append)
     assert "cpu" in found.value.fix
