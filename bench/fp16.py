@@ -199,6 +199,7 @@ def main() -> int:
     folder = environment.folder() / "fp16"
     folder.mkdir(exist_ok=True)
     assistant = options.bundle or assistant_model.bundle([Target.load("cpu")])
+    environment.python_with("fp16", CONVERTER_COMMON)
     models: list[tuple[str, Callable[[], Path], str, str]] = [
         ("Whisper tiny.en, encoder", lambda: assistant, "ears", "encoder"),
         ("Whisper tiny.en, decoder", lambda: assistant, "ears", "decoder"),

@@ -16,7 +16,7 @@ import numpy as np
 
 from mmedge.errors import MmedgeError, first_line
 from mmedge.need import need
-from mmedge.optimize.half_weights import HalfWeights, to_half
+from mmedge.optimize.half_weights import HalfWeights, read, to_half
 from mmedge.tensors import Array
 
 HALF_MAX = 65504.0
@@ -61,7 +61,7 @@ def half(path: Path, out: Path, *, keep_float: Collection[str] = (), weights: Ha
     made = _Conversion(model, kept | reckoned, masks, weights).run()
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, _ir().ExternalTensor) and value.const_value.dtype != _ir().DataType.FLOAT16:
-            value.const_value = _ir().tensor(value.const_value.numpy().copy(), name=value.name)
+            value.const_value = _ir().tensor(read(value.const_value), name=value.name)
     _ir().save(model, str(out))
     _assert_unique(out)
     asked = set(keep_float)
@@ -243,8 +243,10 @@ class _Conversion:
         tensor = value.const_value
         limit = limit if tensor.size == 1 else HALF_MAX
         if (value, limit) not in self._made:
-            placed = self._weights.place(tensor) if self._weights else None
-            self._made[value, limit] = self._register(placed if placed is not None else to_half(tensor.numpy(), limit), f"{value.name}_fp16")
+            content = self._weights.place(tensor) if self._weights else None
+            if content is None:
+                content = to_half(read(tensor) if isinstance(tensor, self._ir.ExternalTensor) else tensor.numpy(), limit)
+            self._made[value, limit] = self._register(content, f"{value.name}_fp16")
         return self._made[value, limit]
 
     def _register(self, content: Any, name: str) -> Any:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_graphs import made_by, types, write
 
+from mmedge.build.weights import Weights, rename
 from mmedge.errors import MmedgeError
 from mmedge.optimize import fp16
 from mmedge.optimize.half_weights import HalfWeights, to_half
@@ -238,10 +241,6 @@ def test_large_tensors_are_in_one_file_of_half_the_size(tmp_path):
 
 
 def _put_outside(paths, weights):
-    import onnx_ir as ir
-
-    from mmedge.build.weights import Weights
-
     with Weights(weights) as taken:
         for path in paths:
             model = ir.load(path)
@@ -255,8 +254,27 @@ def test_what_stays_fp32_of_a_weights_file_moves_into_the_graph(tmp_path):
     before = run(path, feeds)["y"]
     _put_outside([path], tmp_path / "weights.bin")
     (tmp_path / "alone").mkdir()
+    os.link(tmp_path / "weights.bin", tmp_path / "alone" / "linked.bin")  # as in a folder that was copied by links
     fp16.half(path, tmp_path / "alone" / "half.onnx", keep_float=("kept",), weights=HalfWeights([path]).at(tmp_path / "alone" / "half.bin"))
     np.testing.assert_allclose(run(tmp_path / "alone" / "half.onnx", feeds)["y"], before, rtol=1e-6)
+
+
+def test_weights_outside_of_the_folder_are_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = write(tmp_path / "in" / "a.onnx", "g (float[n, 64] x) => (float[n, 64] y) { y = MatMul(x, w) }", w=normal(64, 64))
+    _put_outside([path], tmp_path / "in" / "weights.bin")
+    (tmp_path / "in" / "weights.bin").rename(tmp_path / "weights.bin")
+    rename(path, "../weights.bin")
+    with pytest.raises(MmedgeError, match="lies outside of the folder"):
+        fp16.half(path, tmp_path / "in" / "half.onnx")
+
+
+def test_weights_that_are_too_short_are_refused(tmp_path):
+    path = write(tmp_path / "a.onnx", "g (float[n, 64] x) => (float[n, 64] y) { y = MatMul(x, w) }", w=normal(64, 64))
+    _put_outside([path], tmp_path / "weights.bin")
+    os.truncate(tmp_path / "weights.bin", 100)
+    with pytest.raises(MmedgeError, match="too short for w"):
+        fp16.half(path, tmp_path / "half.onnx")
 
 
 def test_subgraphs_are_refused(tmp_path):
