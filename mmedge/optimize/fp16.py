@@ -28,6 +28,9 @@ MASKERS = ("Add", "Sub", "Where")
 LOOKUPS = ("Gather", "GatherND", "GatherElements")
 TYPED_BY_ATTRIBUTE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
 """Stay in fp32: their type is not that of an input."""
+CACHE_WRITERS = ("Concat", "ScatterElements", "ScatterND", "TensorScatter")
+"""Stay in fp32 where they make a declared output of a declared input, as a decoder's cache is: it is not rounded over and over, and NVIDIA's own cache layer,
+which TensorScatter becomes, takes nothing but an input of the network."""
 WEIGHTY = ("MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "Attention")
 """What the time goes to: never drawn into fp32 by its neighbours."""
 SMALL = 1024
@@ -40,6 +43,10 @@ class Half:
 
     kept_float: tuple[str, ...]
     """Of what was to be kept in fp32: the types and names that the graph has."""
+    reckoned: int
+    """Nodes in fp32 because they reckon with positions and masks."""
+    caches: int
+    """Nodes in fp32 because they write a cache."""
     nodes_half: int
     nodes_float: int
     casts: int
@@ -58,7 +65,8 @@ def half(path: Path, out: Path, *, keep_float: Collection[str] = (), weights: Ha
     model = load(path)
     kept = set(_kept(model, frozenset(keep_float)))
     reckoned, masks = _reckoned(model)
-    made = _Conversion(model, kept | reckoned, masks, weights).run()
+    caches = {node for node in model.graph if node.op_type in CACHE_WRITERS and _writes_cache(node)}
+    made = _Conversion(model, kept | reckoned | caches, masks, weights).run()
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, _ir().ExternalTensor) and value.const_value.dtype != _ir().DataType.FLOAT16:
             value.const_value = _ir().tensor(read(value.const_value), name=value.name)
@@ -66,7 +74,7 @@ def half(path: Path, out: Path, *, keep_float: Collection[str] = (), weights: Ha
     _assert_unique(out)
     asked = set(keep_float)
     there = {node.op_type if node.op_type in asked else name_of(node) for node in kept}
-    return Half(tuple(sorted(there & asked)), *made)
+    return Half(tuple(sorted(there & asked)), len(reckoned), len(caches), *made)
 
 
 def load(path: Path) -> Any:
@@ -142,6 +150,10 @@ def _reckoned(model: Any) -> tuple[set[Any], set[Any]]:
         if any(value in masks for value in inputs) or any(_beyond(value.const_value.numpy()) for value in constants):
             masks.update(outputs)
     return nodes, masks
+
+
+def _writes_cache(node: Any) -> bool:
+    return any(value.is_graph_input() for value in _floats(node.inputs)) and any(value.is_graph_output() for value in node.outputs)
 
 
 def _beyond(array: Array) -> bool:

@@ -55,7 +55,7 @@ LADDER = (
     Rung("fp16 throughout", lambda types: set()),
     Rung("fp16 but for norms, softmax and sums", lambda types: types & set(NORMS)),
     Rung("fp16 but for norms, softmax, sums and large values", lambda types: types & set(NORMS), beyond=True),
-    Rung("fp16 only in what holds weights, without large values", lambda types: types - set(fp16.WEIGHTY) - set(MOVES), beyond=True),
+    Rung("fp16 only in matrix products and convolutions, without large values", lambda types: types - set(fp16.WEIGHTY) - set(MOVES), beyond=True),
 )
 
 
@@ -100,9 +100,14 @@ def _climb(bundle: Bundle, role: str, key: str, graph: Graph, golden: tuple[Feed
         if worst <= 1.0 and made.nodes_half:
             file = bundle.add(role, f"{key}-fp16.onnx", out)
             stored = _stored(bundle, role, weights) if weights else None
-            return Variant(precision="fp16", file=file, weights=stored, method=rung.method, kept_float=made.kept_float, drift=worst)
-    note = "no part of it can be in fp16" if worst <= 1.0 else "outside the bound even where only what holds weights is in fp16"
+            return Variant(precision="fp16", file=file, weights=stored, method=_method(rung, made), kept_float=made.kept_float, drift=worst)
+    note = "no part of it can be in fp16" if worst <= 1.0 else "outside the bound even where only matrix products and convolutions are in fp16"
     return Gate(name=f"fp16 {role}/{key}", passed=False, value=min(worst, 1e9), bound=1.0, note=note)
+
+
+def _method(rung: Rung, made: fp16.Half) -> str:
+    always = " and ".join(what for what, nodes in (("positions and masks", made.reckoned), ("caches", made.caches)) if nodes)
+    return rung.method + (f"; {always} in fp32" if always else "")
 
 
 def held(path: Path, feeds: Feeds, reference: Feeds) -> float:

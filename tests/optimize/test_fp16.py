@@ -211,6 +211,33 @@ def test_what_the_schema_wants_in_fp32_stays(tmp_path):
     np.testing.assert_array_equal(got["r"], wanted["r"])
 
 
+@pytest.mark.parametrize(
+    ("opset", "write_cache", "replaced"),
+    [
+        (18, "present = Concat<axis=1>(past, new)", 0),
+        (18, "present = ScatterND(past, at, new)", 8),
+        (24, "present = TensorScatter(past, new, start)", 8),
+    ],
+)
+def test_a_cache_is_written_in_fp32_and_read_in_fp16(tmp_path, opset, write_cache, replaced):
+    text = f"""g (float[1, 3, 8] past, float[1, 1, 8] x) => (float[1, m, 8] present, float[1, m, 8] y) {{
+      new = MatMul(x, w)
+      {write_cache}
+      y = MatMul(present, w)
+    }}"""
+    constants = {"at": np.array([[[0, 1]]]), "start": np.array([1])}
+    used = {name: value for name, value in constants.items() if name in write_cache}
+    path = write(tmp_path / "cache.onnx", text, opset, w=normal(8, 8), **used)
+    made = fp16.half(path, tmp_path / "half.onnx")
+    assert made.caches == 1
+    feeds = {"past": normal(1, 3, 8), "x": normal(1, 1, 8)}
+    got, wanted = run(tmp_path / "half.onnx", feeds), run(path, feeds)
+    assert np.isin(feeds["past"], got["present"]).sum() == feeds["past"].size - replaced  # as they came, to the last bit
+    assert relative(got["y"], wanted["y"]) < 2e-3
+    found = types(tmp_path / "half.onnx")
+    assert (found["present"], found["new"], found["present_fp16"]) == ("FLOAT", "FLOAT16", "FLOAT16")
+
+
 def test_outputs_that_are_used_inside_or_given_twice(tmp_path):
     text = "g (float[n] x) => (float[n] y, float[n] z, float[n] s) { y = Mul(x, x)\n z = Identity(y)\n s = Sqrt(y) }"
     path = write(tmp_path / "used.onnx", text)

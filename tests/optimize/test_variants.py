@@ -119,7 +119,7 @@ def test_where_nothing_holds_a_gate_says_by_how_much(added):
     assert gate.name == "fp16 eyes/graph"
     assert not gate.passed
     assert gate.value > 1
-    assert gate.note == "outside the bound even where only what holds weights is in fp16"
+    assert gate.note == "outside the bound even where only matrix products and convolutions are in fp16"
     assert not list(bundle.path.rglob("*fp16*"))
     assert not list(bundle.path.glob(".scratch-*"))
 
