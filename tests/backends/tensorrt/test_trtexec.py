@@ -144,7 +144,9 @@ def test_an_engine_is_built_with_the_flags_of_its_tensorrt(program, graph, out):
     assert [argument.partition("=")[0] for argument in asked[7:]] == ["--timingCacheFile", "--exportLayerInfo", "--skipInference", "--saveEngine"]
 
 
-@pytest.mark.parametrize(XX)
+@pytest.mark.parametrize(
+    ("banner", "typing"), [("[TensorRT v101602] [b10]", ["--stronglyTyped"]), ("[TensorRT v110401]", []), ("[TensorRT v129900]", ["--stronglyTyped"])]
+)
 def test_newer_ones_are_asked_in_one_way_only(program, graph, out, banner, typing):
     """The last is a version that the table does not know."""
     program.behaves(banner=banner, takes=typing)
