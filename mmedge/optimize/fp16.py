@@ -29,8 +29,9 @@ LOOKUPS = ("Gather", "GatherND", "GatherElements")
 TYPED_BY_ATTRIBUTE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
 """Stay in fp32: their type is not that of an input."""
 CACHE_WRITERS = ("Concat", "ScatterElements", "ScatterND", "TensorScatter")
-"""Stay in fp32 where they make a declared output of a declared input, as a decoder's cache is: it is not rounded over and over, and NVIDIA's own cache layer,
-which TensorScatter becomes, takes nothing but an input of the network."""
+TURNS = ("Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+"""Both stay in fp32 where they make a declared output of a declared input, as a decoder's cache is: it is not rounded over and over, and NVIDIA's own cache
+layer, which TensorScatter becomes, takes nothing but an input of the network."""
 WEIGHTY = ("MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "Attention")
 """What the time goes to: never drawn into fp32 by its neighbours."""
 SMALL = 1024
@@ -65,7 +66,7 @@ def half(path: Path, out: Path, *, keep_float: Collection[str] = (), weights: Ha
     model = load(path)
     kept = set(_kept(model, frozenset(keep_float)))
     reckoned, masks = _reckoned(model)
-    caches = {node for node in model.graph if node.op_type in CACHE_WRITERS and _writes_cache(node)}
+    caches = _caches(model)
     made = _Conversion(model, kept | reckoned | caches, masks, weights).run()
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, _ir().ExternalTensor) and value.const_value.dtype != _ir().DataType.FLOAT16:
@@ -73,7 +74,7 @@ def half(path: Path, out: Path, *, keep_float: Collection[str] = (), weights: Ha
     _ir().save(model, str(out))
     _assert_unique(out)
     asked = set(keep_float)
-    there = {node.op_type if node.op_type in asked else name_of(node) for node in kept}
+    there = {node.op_type if node.op_type in asked else name_of(node) for node in kept - reckoned - caches if any(_floats(node.outputs))}
     return Half(tuple(sorted(there & asked)), len(reckoned), len(caches), *made)
 
 
@@ -152,8 +153,18 @@ def _reckoned(model: Any) -> tuple[set[Any], set[Any]]:
     return nodes, masks
 
 
-def _writes_cache(node: Any) -> bool:
-    return any(value.is_graph_input() for value in _floats(node.inputs)) and any(value.is_graph_output() for value in node.outputs)
+def _caches(model: Any) -> set[Any]:
+    """What lies on a way from an input to an output that only turns it and writes into it."""
+    moves = [node for node in model.graph if node.op_type in (*CACHE_WRITERS, *TURNS)]
+    given: set[Any] = set()
+    for node in moves:
+        if any(value.is_graph_input() or value.producer() in given for value in _floats(node.inputs)):
+            given.add(node)
+    taken: set[Any] = set()
+    for node in reversed(moves):
+        if any(value.is_graph_output() or not taken.isdisjoint(value.consumers()) for value in _floats(node.outputs)):
+            taken.add(node)
+    return given & taken
 
 
 def _beyond(array: Array) -> bool:

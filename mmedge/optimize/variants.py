@@ -106,7 +106,7 @@ def _climb(bundle: Bundle, role: str, key: str, graph: Graph, golden: tuple[Feed
 
 
 def _method(rung: Rung, made: fp16.Half) -> str:
-    always = " and ".join(what for what, nodes in (("positions and masks", made.reckoned), ("caches", made.caches)) if nodes)
+    always = "positions, masks and caches" if made.reckoned and made.caches else "positions and masks" if made.reckoned else "caches" if made.caches else ""
     return rung.method + (f"; {always} in fp32" if always else "")
 
 
