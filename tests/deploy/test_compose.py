@@ -56,7 +56,9 @@ def test_jetpack_7_is_its_row_of_the_dockerfile():
 def test_it_reaches_the_gpu_the_camera_and_the_sound():
     assert (SERVICE["runtime"], SERVICE["ipc"]) == ("nvidia", "host")
     assert {_without_defaults(device) for device in SERVICE["devices"]} == {"/dev/snd", "/dev/video0"}
-    assert {"audio", "video"} <= set(SERVICE["group_add"])
+    assert SERVICE["group_add"][:2] == ["audio", "video"] and "getent group render" in SERVICE["group_add"][2]
+    for name in re.findall(r"\$\{(\w+):\?", json.dumps(SERVICE)):  # what must be set is set by the commands at the top
+        assert re.search(rf"^#   export .*\b{name}=", (FOLDER / "compose.yaml").read_text(), re.MULTILINE)
 
 
 def test_it_gets_nothing_else():
