@@ -1,12 +1,22 @@
-"""NVIDIA's TensorRT, and TensorRT for RTX: one backend for both."""
+"""NVIDIA's TensorRT, and TensorRT for RTX: one backend for both. Never run on a GPU so far: engines were built, and none was opened."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmedge import cache
+from mmedge.backends.tensorrt import build, device, store, trtexec
+from mmedge.backends.tensorrt import flavour as flavours
+from mmedge.backends.tensorrt.profiling import operated
+from mmedge.backends.tensorrt.progress import Shown
+from mmedge.backends.tensorrt.runner import TensorrtRunner
 from mmedge.errors import MmedgeError
-from mmedge.runner import Candidate, Engine, Facts, Graph, Operated, Runner
+from mmedge.need import NotInstalled
+from mmedge.runner import Candidate, Engine, Facts, Graph, Operated
 from mmedge.tensors import Feeds
 
 if TYPE_CHECKING:
@@ -14,20 +24,101 @@ if TYPE_CHECKING:
 
 
 def probe() -> Facts:
-    return Facts(False, reason="this version of mmedge builds no engines yet", fix="use another target: mmedge targets")
+    """What is installed, and whether there is a GPU for it: only there an engine can be opened."""
+    installed, broken = [], None
+    for flavour in flavours.FLAVOURS:
+        try:
+            installed.append(flavours.title(flavour))
+        except NotInstalled:
+            pass
+        except MmedgeError as error:
+            broken = broken or error
+    if not installed:
+        missing = broken or MmedgeError("neither TensorRT nor TensorRT-RTX is installed", flavours.INSTALL["tensorrt"])
+        return Facts(False, reason=missing.what, fix=missing.fix)
+    version = ", ".join(installed)
+    try:
+        gpu = f"a GPU of compute capability {device.compute_capability()}, CUDA {device.cuda_version()}"
+    except MmedgeError as error:
+        return Facts(False, version=version, reason=f"{version} is installed, but no GPU can be used: {error.what}", fix=error.fix)
+    return Facts(True, version=version, reason=gpu)
 
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
-    return []
+    """One for each precision of the target that the graph is there in: an engine computes in what the graph says."""
+    wanted = target.precisions.get("tensorrt", ("fp32",))
+    made = [Candidate(graph if one == "fp32" else graph.variants[one], one) for one in wanted if one == "fp32" or one in graph.variants]
+    missing = [one for one in wanted if one != "fp32" and one not in graph.variants]
+    note = f"the bundle holds it in no {' and no '.join(missing)}" if missing else ""
+    return [Candidate(one.graph, one.precision, note=note) for one in made]
 
 
 def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
-    raise MmedgeError(probe().reason, probe().fix)
+    """The engine that was kept, else one that is built now and kept. A second process that wants the same waits for the first."""
+    key = store.key(candidate, target)
+    with cache.locked(f"engine {key}", lambda _: _say("waiting for another process that builds this engine")):
+        plan = store.find(key) or _built(candidate, target, key)
+    path = out / f"{candidate.graph.path.name.partition('.')[0]}-{candidate.precision}.plan"
+    path.unlink(missing_ok=True)
+    cache.link(plan, path)
+    return Engine(candidate, path)
 
 
-def open(engine: Engine, target: Target) -> Runner:
-    raise MmedgeError(probe().reason, probe().fix)
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
-def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operated | None:
-    return None
+def _built(candidate: Candidate, target: Target, key: store.Key) -> Path:
+    graph, flavour = candidate.graph, flavours.flavour(target)
+    if flavours.options(target).trtexec:
+        return _built_by_program(candidate, target, key)
+    with contextlib.closing(Shown(f"{graph.path.name} {candidate.precision}")) as shown:
+        made = build.build(
+            graph,
+            candidate.precision,
+            flavour=flavour,
+            shapes=build.profile_shapes(graph),
+            capability=key["compute_capability"],
+            workspace_mb=store.workspace_mb(target),
+            timing_cache=store.timing_cache(key),
+            progress=shown,
+        )
+    return store.keep(key, made.engine)
+
+
+def _built_by_program(candidate: Candidate, target: Target, key: store.Key) -> Path:
+    """Raises MmedgeError as ``trtexec.build`` does, or where its engines could not be opened."""
+    program, module = key["tensorrt"], flavours.version("tensorrt")
+    if module and program.split(".")[:3] != module.split(".")[:3]:
+        raise MmedgeError(
+            f"trtexec is of TensorRT {program}, the Python module is {module}, which opens only its own engines",
+            "set TRTEXEC to the program of that version, or compile without --trtexec",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        made = trtexec.build(
+            candidate.graph,
+            candidate.precision,
+            Path(folder) / "engine.plan",
+            shapes=build.profile_shapes(candidate.graph),
+            workspace_mb=store.workspace_mb(target),
+            timing_cache=store.timing_cache(key),
+            tensorrt=program,
+        )
+        return store.keep(key, made.path)
+
+
+def open(engine: Engine, target: Target) -> TensorrtRunner:
+    return _opened(engine, target, cuda_graph=True)
+
+
+def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operated:
+    """By TensorRT's own profiler, which sees nothing of what runs as a CUDA graph."""
+    with _opened(engine, target, cuda_graph=False) as runner:
+        return operated(runner, feeds, runs)
+
+
+def _opened(engine: Engine, target: Target, *, cuda_graph: bool) -> TensorrtRunner:
+    graph = engine.candidate.graph
+    if engine.path is None:
+        raise MmedgeError(f"there is no engine of {graph.path.name} yet", f"on the device: mmedge compile BUNDLE --target {target.name}")
+    return TensorrtRunner(engine.path, graph, flavours.flavour(target), cuda_graph=cuda_graph)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmedge import cache
-from mmedge.backends.tensorrt import device, versions
+from mmedge.backends.tensorrt import device, trtexec, versions
 from mmedge.backends.tensorrt import flavour as flavours
 from mmedge.backends.tensorrt.build import Shapes, profile_shapes
 from mmedge.documents import Document, dump_json, read_json, replace_file
@@ -55,12 +55,12 @@ def key(candidate: Candidate, target: Target, capability: str | None = None) -> 
         capability: the compute capability that TensorRT-RTX builds for where no GPU is at hand; None: that of the GPU.
 
     Raises:
-        MmedgeError: TensorRT is not installed; or there is no GPU, and no ``capability``; or a dimension without a range.
+        MmedgeError: TensorRT (or trtexec, where the target asks for it) is not installed, there is no GPU and no ``capability``, or a dimension has no range.
     """
     graph, flavour = candidate.graph, flavours.flavour(target)
     return {
         "flavour": flavour,
-        "tensorrt": flavours.load(flavour).__version__,
+        "tensorrt": trtexec.version() if flavours.options(target).trtexec else flavours.load(flavour).__version__,
         "compute_capability": capability or device.compute_capability(),
         "l4t": versions.l4t() or NONE,
         "cuda": _cuda(),

@@ -13,7 +13,7 @@ from backends.tensorrt import stand_in_builder
 from onnx import helper, numpy_helper
 from small_graph import graph
 
-from mmedge.backends.tensorrt import device, store, versions
+from mmedge.backends.tensorrt import device, store, trtexec, versions
 from mmedge.errors import MmedgeError
 from mmedge.runner import Candidate
 from mmedge.target import Target
@@ -164,6 +164,7 @@ def test_a_key_differs_wherever_the_board_the_graph_or_the_options_do(board, can
     keys.append(store.key(candidate, target(memory_mb=None)))
     keys.append(store.key(dataclasses.replace(candidate, precision="fp16"), target()))
     keys.append(store.key(dataclasses.replace(candidate, options={"level": 5}), target()))
+    monkeypatch.setattr(trtexec, "version", lambda: "10.3.0")
     keys.append(store.key(candidate, target(options={"tensorrt": {"trtexec": True}})))
     keys.append(store.key(dataclasses.replace(candidate, graph=dataclasses.replace(candidate.graph, ranges={"n": (1, 2, 8)})), target()))
     monkeypatch.setattr(device, "compute_capability", lambda: "11.0")
