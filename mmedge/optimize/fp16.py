@@ -148,7 +148,7 @@ def _reckoned(model: Any) -> tuple[set[Any], set[Any]]:
         if not (inputs or outputs) or table or any(value.producer() not in nodes for value in inputs if value not in constants):
             continue
         nodes.add(node)
-        if any(value in masks for value in inputs) or any(_beyond(value.const_value.numpy()) for value in constants):
+        if any(value in masks for value in inputs) or any(_beyond(read(value.const_value)) for value in constants):
             masks.update(outputs)
     return nodes, masks
 
@@ -268,7 +268,7 @@ class _Conversion:
         if (value, limit) not in self._made:
             content = self._weights.place(tensor) if self._weights else None
             if content is None:
-                content = to_half(read(tensor) if isinstance(tensor, self._ir.ExternalTensor) else tensor.numpy(), limit)
+                content = to_half(read(tensor), limit)
             self._made[value, limit] = self._register(content, f"{value.name}_fp16")
         return self._made[value, limit]
 

@@ -61,11 +61,13 @@ class HalfWeights:
 
 
 def read(tensor: Any) -> Array:
-    """The content of an ``onnx_ir.ExternalTensor``. Its own reader takes no file that has a second hard link, as in a folder copied by links.
+    """The content of an ``onnx_ir`` tensor. Its own reader of external ones takes no file that has a second hard link, as in a folder copied by links.
 
     Raises:
         MmedgeError: it is not in the folder of its graph, or the file is too short.
     """
+    if not isinstance(tensor, need("onnx_ir", extra="build").ExternalTensor):
+        return np.asarray(tensor.numpy())
     path = Path(tensor.path)
     if Path(tensor.location).name != str(tensor.location):
         raise MmedgeError(f"{path} lies outside of the folder of its graph", "do not use this file")
