@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
+import platform
 import shutil
+import sys
 
+from backends.tensorrt import stand_in
+from system_tree import tree
 from tampering import edit, grown, state
 
+from mmedge.backends.tensorrt import device
 from mmedge.bundle import MANIFEST, Bundle
+from mmedge.deploy import doctor
 from mmedge.deploy.push import push
 from mmedge.deploy.releases import locked
 from mmedge.deploy.remote import Remote
+from mmedge.manifest import Placement
 
 GRAPH = ("models", "eyes", "graphs", "image_encoder")
 TARGET = 'schema = "mmedge.target/1"\nname = "mine"\nsummary = ""\nbackends = ["ort"]\nmax_opset = 18\nmax_ir = 10\n'
@@ -206,6 +214,67 @@ def interrupted_in(where):
             raise KeyboardInterrupt
 
         scene.patch.setattr(where, stop)
+
+    return change
+
+
+def system(files, machine="aarch64"):
+    """mmedge doctor looks at a system of these files, besides what really runs here."""
+
+    def change(scene):
+        root = tree(scene.folder / "system", files)
+        scene.patch.setattr(platform, "machine", lambda: machine)
+        scene.patch.setattr(doctor, "doctor", functools.partial(doctor.doctor, root))
+        scene.patch.setattr(doctor, "hold", functools.partial(doctor.hold, root=root))
+
+    return change
+
+
+# NVIDIA's runtime
+
+
+def without(*modules):
+    """These Python modules are not installed."""
+
+    def change(scene):
+        for name in modules:
+            scene.patch.setitem(sys.modules, name, None)
+        scene.patch.setattr(device, "runtime", functools.cache(device.runtime.__wrapped__))  # it remembers what it has found
+
+    return change
+
+
+def broken(why):
+    """TensorRT's Python module is there, and does not import: NVIDIA's own libraries are missing."""
+
+    def change(scene):
+        (scene.folder / "installed").mkdir()
+        (scene.folder / "installed" / "tensorrt.py").write_text(f"raise ImportError({why!r})")
+        scene.patch.syspath_prepend(str(scene.folder / "installed"))
+        scene.patch.delitem(sys.modules, "tensorrt", raising=False)
+
+    return change
+
+
+def gpu(status="cudaSuccess", **facts):
+    """A GPU with CUDA and TensorRT, which are stand-ins. ``status``: what CUDA answers to everything."""
+    return lambda scene: stand_in.install(scene.patch, status=stand_in.cudaError_t[status], **facts)
+
+
+def engine(content=None, batch=(1, 1, 4), **facts):
+    """The bundle's graph is placed on ``nvidia``, with an engine of the stand-in's; ``content``: the file holds that instead."""
+
+    def change(scene):
+        with Bundle.writing(scene.bundle) as bundle, bundle.scratch() as scratch:
+            made = bundle.graph("eyes", "image_encoder")
+            (spec,) = made.inputs
+            profile = {spec.name: [(size, *spec.shape[1:]) for size in batch]}
+            stand_in.plan(scratch / "eyes.plan", made, profile=profile, **facts)
+            file = bundle.add("eyes", "eyes.plan", (scratch / "eyes.plan").read_bytes() if content is None else content)
+            placed = Placement(state="ready", backend="tensorrt", precision="fp32", reason="", file=file)
+            engines = {**bundle.manifest.engines, "nvidia": {"eyes/image_encoder": placed}}
+            bundle.manifest = bundle.manifest.model_copy(update={"engines": engines})
+            bundle.commit()
 
     return change
 

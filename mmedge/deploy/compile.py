@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mmedge import runner
+from mmedge.backends.tensorrt import flavour as flavours
 from mmedge.backends.tensorrt import store
 from mmedge.bundle import Bundle
-from mmedge.deploy.elsewhere import PREFERRED, Offer, foresee
+from mmedge.deploy.elsewhere import PREFERRED, Offer, foresee, unopened
 from mmedge.deploy.memory import Memory, estimate, require
 from mmedge.deploy.plan import Planning, write_plan
 from mmedge.deploy.ranges import with_ranges
@@ -149,13 +150,21 @@ def _place(bundle: Bundle, offer: Offer, target: Target, before: Placement | Non
     """Where a graph runs on this machine, by measurement."""
     candidates: list[tuple[str, runner.Candidate]] = []
     refusals: list[Trial] = []
+    fixes: list[str] = []
     for backend in offer.wanted:
         if backend not in runner.backend_names():
             refusals.append(Trial(backend=backend, precision="", note=f"this version of mmedge has no {backend} backend"))
             continue
         facts = runner.load_backend(backend).probe()
+        if not facts.available and backend == "tensorrt" and flavours.options(target).trtexec and flavours.version("tensorrt") is None:
+            try:
+                return unopened(bundle, offer, target)
+            except MmedgeError as error:
+                refusals.append(Trial(backend=backend, precision="", note=error.what))
+                continue
         if not facts.available:
             refusals.append(Trial(backend=backend, precision="", note=facts.reason))
+            fixes.append(facts.fix)
             continue
         found = runner.load_backend(backend).candidates(offer.graph, target)
         candidates += [(backend, candidate) for candidate in found]
@@ -165,7 +174,7 @@ def _place(bundle: Bundle, offer: Offer, target: Target, before: Placement | Non
     if not candidates:
         raise MmedgeError(
             f"no backend of {target.name} works here: {'; '.join(f'{trial.backend}: {trial.note}' for trial in refusals)}",
-            "install one of them, or choose another target: mmedge targets",
+            f"{'; '.join(filter(None, fixes)) or 'install one of them'}; or choose another target: mmedge targets",
         )
     if target.backends == ("null",):
         return Placement(state="ready", backend="null", precision="fp32", reason="computes nothing")

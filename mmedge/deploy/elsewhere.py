@@ -1,4 +1,4 @@
-"""Placements for a device that is not this machine: what will run where there, as far as it can be known here."""
+"""Placements for a device that is not this machine, or whose engines this machine cannot open: what will run there, as far as it can be known here."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmedge.backends.tensorrt import flavour as flavours
+from mmedge.backends.tensorrt import store
 from mmedge.bundle import Bundle
 from mmedge.deploy.preflight import Preflight, asked, preflight
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.golden import Golden
-from mmedge.manifest import File, Placement, Trial
+from mmedge.manifest import Evidence, File, Placement, Trial
 from mmedge.runner import Candidate, Graph, load_backend
 from mmedge.target import Precision, Target
 
@@ -60,9 +61,39 @@ def foresee(bundle: Bundle, offer: Offer, target: Target, before: Placement | No
     refusal = "; ".join(dict.fromkeys(trial.note for trial in trials)) or "the bundle holds it in no precision that the target allows"
     others = [backend for backend in offer.wanted if backend != "tensorrt"]
     if not others:
-        raise MmedgeError(f"{offer.name} can be placed on no backend of {target.name}: {refusal}", "choose another target: mmedge targets")
+        raise MmedgeError(
+            f"{offer.name} can be placed on no backend of {target.name}: {refusal}", 'let its target have "ort" too, or choose another: mmedge targets'
+        )
     return Placement(
         state="on-device", backend=others[0], precision=_first(target, others[0]), reason=f"tensorrt does not take it: {refusal}", trials=tuple(trials)
+    )
+
+
+def unopened(bundle: Bundle, offer: Offer, target: Target) -> Placement:
+    """An engine that ``trtexec`` builds on the device itself, where TensorRT's Python module is missing: nothing here can open it or hold it against golden.
+
+    Raises:
+        MmedgeError: trtexec or the GPU is missing, or no engine comes of the graph.
+    """
+    backend = load_backend("tensorrt")
+    candidate = next(iter(backend.candidates(offer.graph, target)), None)
+    if candidate is None:
+        raise MmedgeError("the bundle holds it in no precision that the target allows", "export the bundle again for this target")
+    with bundle.scratch() as scratch:
+        engine = backend.compile(candidate, target, scratch)
+        assert engine.path is not None
+        file = bundle.add(offer.role, engine.path.name, engine.path)
+    key = store.key(candidate, target)
+    on = f"trtexec of TensorRT {key['tensorrt']} for compute capability {key['compute_capability']}"
+    return Placement(
+        state="built",
+        backend="tensorrt",
+        precision=candidate.precision,
+        reason="; ".join(filter(None, (offer.missing, "built by trtexec, and never opened: TensorRT's Python module is missing here"))),
+        file=file,
+        made_of=candidate.graph.sha256 if candidate.graph is not offer.graph else None,
+        key=key,
+        evidence=(Evidence(kind="built", on=on),),
     )
 
 

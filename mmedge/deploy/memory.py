@@ -81,7 +81,9 @@ def require(memory: Memory, target: Target, bundle: str) -> None:
         return
     largest = max(memory.graphs, key=lambda one: one.total_mb)
     larger = [
-        one for one in targets().targets if one.backends == target.backends and one.name != target.name and one.memory_mb and one.memory_mb >= memory.total_mb
+        one
+        for one in targets().targets
+        if one.backends[0] == target.backends[0] and one.name != target.name and one.memory_mb and one.memory_mb >= memory.total_mb
     ]
     roomy = min(larger, key=lambda one: one.memory_mb or 0, default=None)
     raise MmedgeError(

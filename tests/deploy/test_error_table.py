@@ -15,6 +15,8 @@ import scene as by
 
 from mmedge.bundle import MANIFEST
 
+pytestmark = pytest.mark.full
+
 
 @dataclass(frozen=True)
 class Row:
@@ -27,7 +29,6 @@ class Row:
     fix: str
     """In the line ``fix:``."""
     status: int = 2
-    full: bool = False
     leaves: str = ""
     """Where files may remain that the next build goes on from: no bundle without a manifest, which names them."""
 
@@ -48,7 +49,7 @@ THE_WAY_TO_THE_BOARD = [
     Row("a connection that breaks", by.ssh("ProxyCommand sleep 0"), PUSH, "the connection to board was lost", "run it again: what has arrived is kept"),
     Row("a line that ssh does not know", by.ssh("NoSuchOption x"), PUSH, "Bad configuration option: nosuchoption", "try by hand what ssh says: ssh board"),
     Row("no ssh on this machine", by.only_here("rsync"), PUSH, "ssh is not installed here", "sudo apt install openssh-client"),
-    Row("no rsync on this machine", by.only_here("ssh", "sh"), PUSH, "rsync is not installed here", "sudo apt install rsync", full=True),
+    Row("no rsync on this machine", by.only_here("ssh", "sh"), PUSH, "rsync is not installed here", "sudo apt install rsync"),
     Row(
         "a host that no shell may read",
         by.nothing,
@@ -68,15 +69,8 @@ THE_BOARD = [
         "nothing was pushed to mmedge/toy on board yet",
         "mmedge push BUNDLE board:mmedge/toy",
     ),
-    Row(
-        "no release to return to",
-        by.live,
-        "mmedge push toy.bundle board --rollback",
-        "there is no release before",
-        "push the bundle that shall be live",
-        full=True,
-    ),
-    Row("no mmedge there", by.without_mmedge, PUSH, "board has no mmedge on its PATH, nor in ~/.local/bin", "there: pip install --user mmedge", full=True),
+    Row("no release to return to", by.live, "mmedge push toy.bundle board --rollback", "there is no release before", "push the bundle that shall be live"),
+    Row("no mmedge there", by.without_mmedge, PUSH, "board has no mmedge on its PATH, nor in ~/.local/bin", "there: pip install --user mmedge"),
     Row("no rsync there", by.not_there("rsync"), PUSH, "board has no rsync", "there: sudo apt install rsync"),
     Row(
         "no target of that name there",
@@ -98,7 +92,6 @@ THE_BOARD = [
         PUSH,
         "no space left on board in mmedge/toy",
         "free some there",
-        full=True,
     ),
     Row(
         "a read-only disk there",
@@ -117,14 +110,13 @@ THE_BOARD = [
     Row(
         "a 'current' that no push made", by.home("mmedge/toy/current"), PUSH, "mmedge/toy/current on board is not a link of mmedge push", "name another folder"
     ),
-    Row("another push under way", by.another_push, PUSH, "another push to board:mmedge/toy is under way", "a dead one lets go after 60 s", full=True),
+    Row("another push under way", by.another_push, PUSH, "another push to board:mmedge/toy is under way", "a dead one lets go after 60 s"),
     Row(
         "a file that does not arrive whole",
         by.there("sha256sum", "exit 0"),
         PUSH,
         "does not arrive whole on board: its sha256 differs twice",
         "check the board's disk: dmesg",
-        full=True,
     ),
     Row(
         "compile fails there",
@@ -132,7 +124,6 @@ THE_BOARD = [
         PUSH,
         "board: no backend of cpu works here",
         "there: mmedge targets",
-        full=True,
     ),
     Row(
         "a check fails there",
@@ -149,7 +140,6 @@ THE_BOARD = [
         "mmedge compile failed on board: ZeroDivisionError",
         "ssh board mmedge compile",
         1,
-        full=True,
     ),
     Row(
         "killed there, out of memory",
@@ -157,7 +147,6 @@ THE_BOARD = [
         PUSH,
         "mmedge check was killed on board (signal 9)",
         "memory enough: mmedge doctor, there",
-        full=True,
     ),
     Row(
         "another mmedge there",
@@ -165,7 +154,6 @@ THE_BOARD = [
         PUSH,
         "has schema mmedge.bundle/9",
         "install the same mmedge on both sides",
-        full=True,
     ),
 ]
 
@@ -271,12 +259,117 @@ THIS_MACHINE = [
         130,
         leaves="new.bundle/",
     ),
+    Row("interrupted while it pushes", by.together(by.live, by.interrupted_in("mmedge.deploy.push.upload")), PUSH, "interrupted", "run it again", 130),
+]
+
+ONLY = by.target(backends='["tensorrt"]')
+L4T = {"etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic, EABI: aarch64\n"}
+OLD_L4T = {"etc/nv_tegra_release": "# R35 (release), REVISION: 4.1, GCID: 1, BOARD: generic, EABI: aarch64\n"}
+NONE = by.without("tensorrt", "tensorrt_rtx_libs", "tensorrt_rtx_bindings")
+NO_CUDA = by.without("cuda", "cuda.bindings", "cuda.bindings.runtime")
+NO_NVINFER, NO_DLA = (f"{library}: cannot open shared object file" for library in ("libnvinfer.so.10", "libnvdla_compiler.so"))
+REBUILD = "engines fit only the board and the TensorRT that built them; build it again here: mmedge compile"
+OUTSIDE = "input pixel_values has shape [1, 3, 8, 8]; this engine takes [2, 3, 8, 8] to [4, 3, 8, 8]"
+DOCTOR = "mmedge doctor -t jetson"
+CHECK_NVIDIA = "mmedge check toy.bundle -t nvidia"
+
+NVIDIA = [
     Row(
-        "interrupted while it pushes", by.together(by.live, by.interrupted_in("mmedge.deploy.push.upload")), PUSH, "interrupted", "run it again", 130, full=True
+        "no board of that kind", by.system({}), DOCTOR, "this machine is no jetson", "see that /etc/nv_tegra_release is there; in a container: -v /etc/nv_tegra"
+    ),
+    Row("no TensorRT on the board", by.together(NONE, by.system(L4T)), DOCTOR, "jetson prefers tensorrt, which cannot run here: neither", "python3-libnvinfer"),
+    Row("a Jetson Linux that is too old", by.system(OLD_L4T), "mmedge doctor", "35.4.1", "update the board", 0),
+    Row("no TensorRT", by.together(NONE, ONLY), COMPILE_MINE, "no backend of mine works here: tensorrt: neither TensorRT nor", "python3-libnvinfer"),
+    Row("a TensorRT without its libraries", by.together(NONE, by.broken(NO_NVINFER), ONLY), COMPILE_MINE, NO_NVINFER, "python3-libnvinfer"),
+    Row("a TensorRT without the host's DLA compiler", by.together(NONE, by.broken(NO_DLA), ONLY), COMPILE_MINE, NO_DLA, "nvidia-l4t-dla-compiler"),
+    Row(
+        "a TensorRT of JetPack 5",
+        by.together(by.gpu(tensorrt="8.6.2"), ONLY),
+        COMPILE_MINE,
+        "TensorRT 8.6.2 is too old: mmedge builds with 10.0",
+        "mmedge targets",
+    ),
+    Row("no driver", by.together(by.gpu("cudaErrorInsufficientDriver"), ONLY), COMPILE_MINE, "CUDA driver version is insufficient for CUDA", "nvidia-smi"),
+    Row("a container without the GPU", by.together(by.gpu("cudaErrorNoDevice"), ONLY), COMPILE_MINE, "no CUDA-capable device is detected", "--runtime nvidia"),
+    Row("no cuda-python", by.together(by.gpu(), NO_CUDA, ONLY), COMPILE_MINE, "cuda-python is not installed", 'on JetPack 6: pip install "mmedge[jetson-jp6]"'),
+    Row(
+        "an engine of another TensorRT", by.together(by.gpu(tensorrt="10.16.2.10"), by.engine()), CHECK_NVIDIA, "is no engine for TensorRT 10.16.2.10", REBUILD
+    ),
+    Row("an engine of another board", by.together(by.gpu(capability="11.0"), by.engine()), CHECK_NVIDIA, "with compute capability 11.0: IRuntime", REBUILD),
+    Row("an engine that is none", by.together(by.gpu(), by.engine(b"no engine at all")), CHECK_NVIDIA, "Version tag does not match", REBUILD),
+    Row("an empty engine", by.together(by.gpu(), by.engine(b"")), CHECK_NVIDIA, ".plan is empty", REBUILD),
+    Row("a shape that the engine was not built for", by.together(by.gpu(), by.engine(batch=(2, 2, 4))), CHECK_NVIDIA, OUTSIDE, "with a wider range"),
+    Row(
+        "a GPU without memory left",
+        by.together(by.gpu(size_bytes=1000), by.engine()),
+        CHECK_NVIDIA,
+        "out of memory: 0.0 MB were asked for",
+        "close other programs",
     ),
 ]
 
+ONLY_BOARD = by.target('build_on = "device"', 'boards = ["orin-nano"]', "memory_mb = 1", backends='["tensorrt"]')
+EXPORT_OWN_MINE = "mmedge export own.onnx -t mine.toml -o new.bundle"
+
 GRAPHS = [
+    Row(
+        "an opset too new for the board",
+        by.onnx("(float[2,4] x) => (float[2,4] y) { y = Relu(x) }", opset=24),
+        EXPORT_OWN,
+        "onnx/own is opset 24, IR 10; jetson takes up to opset 18, IR 10",
+        "leave that target out",
+        leaves="new.bundle/",
+    ),
+    Row(
+        "an IR too new for the board",
+        by.onnx("(float[2,4] x) => (float[2,4] y) { y = Relu(x) }", ir=13),
+        EXPORT_OWN,
+        "onnx/own is opset 18, IR 13; jetson takes up to opset 18, IR 10",
+        "leave that target out",
+        leaves="new.bundle/",
+    ),
+    Row(
+        "an operator that NVIDIA does not take",
+        by.together(ONLY_BOARD, by.onnx("(float[2,4] x) => (float[two,n] y) { r = Relu(x) i = NonZero(r) y = Cast<to=1>(i) }")),
+        EXPORT_OWN_MINE,
+        "onnx/own can be placed on no backend of mine: TensorRT-RTX",
+        'let its target have "ort" too',
+        leaves="new.bundle/",
+    ),
+    Row(
+        "an operator on none of NVIDIA's lists",
+        by.together(ONLY_BOARD, by.onnx("(float[n,2,2] x) => (float[n] y) { y = Det(x) }")),
+        EXPORT_OWN_MINE,
+        "onnx/own can be placed on no backend of mine: NVIDIA's lists for TensorRT 10.3 lack it: ",
+        'let its target have "ort" too',
+        leaves="new.bundle/",
+    ),
+    Row(
+        "a zero point that is not zero",
+        by.together(
+            ONLY_BOARD,
+            by.onnx("(float[2,4] x) => (float[2,4] y) <float s = {0.1}, int8 z = {3}> { q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z) }"),
+        ),
+        EXPORT_OWN_MINE,
+        "(QuantizeLinear): Assertion failed: shiftIsAllZeros(zeroPoint): Non-zero zero point is not supported",
+        'let its target have "ort" too',
+        leaves="new.bundle/",
+    ),
+    Row(
+        "more than the board's memory",
+        by.together(ONLY_BOARD, by.onnx("(float[400,400] x) => (float[400,400] y) { r = Relu(x) y = MatMul(r, x) }")),
+        EXPORT_OWN_MINE,
+        "MB on mine (weights 0 MB, activations",
+        "take a smaller model",
+        leaves="new.bundle/",
+    ),
+    Row(
+        "a TensorRT of a third kind",
+        by.target("options = {tensorrt = {flavour = 'rtxx'}}", backends='["tensorrt"]'),
+        COMPILE_MINE,
+        "target mine: options.tensorrt: flavour: Input should be 'tensorrt' or 'rtx'",
+        "correct that value",
+    ),
     Row(
         "an input that trtexec cannot be told of",
         by.onnx("""(float[n,4] "it's") => (float[n,4] y) { y = Relu("it's") }"""),
@@ -285,9 +378,35 @@ GRAPHS = [
         "without quotes",
         leaves="new.bundle/",
     ),
+    Row(
+        "interrupted while NVIDIA builds",
+        by.interrupted_in("mmedge.backends.tensorrt.build.types"),
+        "mmedge compile toy.bundle -t rtx",
+        "interrupted",
+        "run it again",
+        130,
+        leaves="toy.bundle/",
+    ),
 ]
 
-ROWS = [*THE_WAY_TO_THE_BOARD, *THE_BOARD, *THE_BUNDLE, *THE_TARGET, *THIS_MACHINE, *GRAPHS]
+BISECT = [
+    Row(
+        "bisected where it cannot run",
+        by.compiled("jetson"),
+        "mmedge check toy.bundle -t jetson --bisect",
+        "the engines of toy.bundle for jetson are built on the device",
+        "on the device: mmedge compile",
+    ),
+    Row(
+        "two targets bisected at once",
+        by.nothing,
+        "mmedge check toy.bundle -t cpu -t null --bisect",
+        "--bisect looks at one target at a time",
+        "leave out all but --target cpu",
+    ),
+]
+
+ROWS = [*THE_WAY_TO_THE_BOARD, *THE_BOARD, *THE_BUNDLE, *THE_TARGET, *THIS_MACHINE, *NVIDIA, *GRAPHS, *BISECT]
 
 
 @pytest.fixture
@@ -296,12 +415,15 @@ def scene(request, mmedge, tmp_path, toy_bundle, monkeypatch):
         yield by.Scene(request, tmp_path, toy_bundle, monkeypatch, stack)
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=[pytest.mark.full] if row.full else []) for row in ROWS])
-def test_row(row, scene, refused):
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_row(row, scene, mmedge):
     row.how(scene)
     before, there, live = scene.here(), scene.there(), scene.live()
-    what, fix = refused(*shlex.split(row.command)[1:], status=row.status)
-    assert row.what in what and row.fix in fix
+    status, out, said = mmedge(*shlex.split(row.command)[1:])
+    assert status == row.status and "Traceback" not in said, said
+    what, fix = said.splitlines()[-2:] if status else (f"error: {out}", f"fix: {out}")
+    assert what.startswith("error: ") and row.what in what
+    assert fix.startswith("fix: ") and row.fix in fix
     after = scene.here()
     assert {name: after.get(name) for name in before} == before
     assert not [name for name in after.keys() - before if not row.leaves or not name.startswith(row.leaves) or name.endswith(MANIFEST)]
