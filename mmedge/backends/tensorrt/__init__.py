@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmedge import cache
 from mmedge.backends.tensorrt import build, device, store, trtexec
@@ -54,13 +53,22 @@ def candidates(graph: Graph, target: Target) -> list[Candidate]:
 
 
 def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
-    """The engine that was kept, else one that is built now and kept. A second process that wants the same waits for the first."""
+    """The engine that was kept, else one that is built now. A second process that wants the same waits for the first.
+
+    It is kept, unless the candidate's option ``throwaway`` says that nobody will ask for it again.
+    """
     key = store.key(candidate, target)
-    with cache.locked(f"engine {key}", lambda _: _say("waiting for another process that builds this engine")):
-        plan = store.find(key) or _built(candidate, target, key)
     path = out / f"{candidate.graph.path.name.partition('.')[0]}-{candidate.precision}.plan"
     path.unlink(missing_ok=True)
-    cache.link(plan, path)
+    with cache.locked(f"engine {key}", lambda _: _say("waiting for another process that builds this engine")) as scratch:
+        kept = store.find(key)
+        if kept is None:
+            engine = _built(candidate, target, key, scratch)
+            if candidate.options.get(store.THROWAWAY):
+                store.write(engine, path)
+                return Engine(candidate, path)
+            kept = store.keep(key, engine)
+    cache.link(kept, path)
     return Engine(candidate, path)
 
 
@@ -68,10 +76,11 @@ def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _built(candidate: Candidate, target: Target, key: store.Key) -> Path:
+def _built(candidate: Candidate, target: Target, key: store.Key, scratch: Path) -> Any:
+    """An engine, as bytes or as a file in ``scratch``."""
     graph, flavour = candidate.graph, flavours.flavour(target)
     if flavours.options(target).trtexec:
-        return _built_by_program(candidate, target, key)
+        return _built_by_program(candidate, target, key, scratch)
     with contextlib.closing(Shown(f"{graph.path.name} {candidate.precision}")) as shown:
         made = build.build(
             graph,
@@ -83,10 +92,10 @@ def _built(candidate: Candidate, target: Target, key: store.Key) -> Path:
             timing_cache=store.timing_cache(key),
             progress=shown,
         )
-    return store.keep(key, made.engine)
+    return made.engine
 
 
-def _built_by_program(candidate: Candidate, target: Target, key: store.Key) -> Path:
+def _built_by_program(candidate: Candidate, target: Target, key: store.Key, scratch: Path) -> Path:
     """Raises MmedgeError as ``trtexec.build`` does, or where its engines could not be opened."""
     program, module = key["tensorrt"], flavours.version("tensorrt")
     if module and program.split(".")[:3] != module.split(".")[:3]:
@@ -94,17 +103,16 @@ def _built_by_program(candidate: Candidate, target: Target, key: store.Key) -> P
             f"trtexec is of TensorRT {program}, the Python module is {module}, which opens only its own engines",
             "set TRTEXEC to the program of that version, or compile without --trtexec",
         )
-    with tempfile.TemporaryDirectory() as folder:
-        made = trtexec.build(
-            candidate.graph,
-            candidate.precision,
-            Path(folder) / "engine.plan",
-            shapes=build.profile_shapes(candidate.graph),
-            workspace_mb=store.workspace_mb(target),
-            timing_cache=store.timing_cache(key),
-            tensorrt=program,
-        )
-        return store.keep(key, made.path)
+    made = trtexec.build(
+        candidate.graph,
+        candidate.precision,
+        scratch / "engine.plan",
+        shapes=build.profile_shapes(candidate.graph),
+        workspace_mb=store.workspace_mb(target),
+        timing_cache=store.timing_cache(key),
+        tensorrt=program,
+    )
+    return made.path
 
 
 def open(engine: Engine, target: Target) -> TensorrtRunner:

@@ -35,6 +35,9 @@ GRAPH_ONLY = ("sha256", "weights", "shapes")
 
 NONE = "none"
 
+THROWAWAY = "throwaway"
+"""A candidate's option: its engine is asked for once. It changes nothing in it."""
+
 ASKED = "1"
 """Raised whenever ``build`` asks the builder for something else: engines that were built before are then built again."""
 
@@ -78,7 +81,8 @@ def workspace_mb(target: Target) -> int | None:
 
 def options(candidate: Candidate, target: Target) -> str:
     """How the builder is asked, as text."""
-    said = {"asked": ASKED, "workspace_mb": workspace_mb(target), "trtexec": flavours.options(target).trtexec, **candidate.options}
+    said: dict[str, Any] = {"asked": ASKED, "workspace_mb": workspace_mb(target), "trtexec": flavours.options(target).trtexec, **candidate.options}
+    said.pop(THROWAWAY, None)
     return " ".join([candidate.precision, *(f"{name}={value}" for name, value in said.items())])
 
 
@@ -113,7 +117,7 @@ def keep(key: Key, engine: Any) -> Path:
     entry, plan = _paths(key)
     with cache.locked(f"keep {plan.name}") as scratch, cache.writing():
         entry.parent.mkdir(parents=True, exist_ok=True)
-        digest, size_bytes = _write(engine, scratch / plan.name)
+        digest, size_bytes = write(engine, scratch / plan.name)
         os.replace(scratch / plan.name, plan)
     replace_file(entry, dump_json(Kept(key=dict(key), sha256=digest, size_bytes=size_bytes)).encode())
     return plan
@@ -127,8 +131,8 @@ def timing_cache(key: Key) -> Path:
     return path
 
 
-def _write(engine: Any, path: Path) -> tuple[str, int]:
-    """(sha256, size) of what is on the disk then."""
+def write(engine: Any, path: Path) -> tuple[str, int]:
+    """Put an engine, as bytes or as a file, on the disk. Returns its sha256 and its size in bytes."""
     digest, size_bytes = hashlib.sha256(), 0
     with path.open("wb") as file:
         for piece in _pieces(engine):

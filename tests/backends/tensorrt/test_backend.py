@@ -150,6 +150,18 @@ def test_a_damaged_engine_is_built_again(made, gpu, tmp_path):
     assert len(backend.compile(candidate, rtx(), tmp_path).path.read_bytes()) == len(content)
 
 
+def test_an_engine_that_nobody_asks_for_again_is_not_kept(made, gpu, monkeypatch, tmp_path):
+    """On a stand-in for TensorRT. What the builder measured is kept all the same; an engine that is there is used."""
+    calls = stand_in_builder.install(monkeypatch, "10.3.0", engines=[b"first", b"second", b"third"])
+    once, target = Candidate(made, "fp32", {"throwaway": True}), Target.load("nvidia")
+    assert backend.compile(once, target, tmp_path).path.read_bytes() == b"first"
+    assert backend.compile(once, target, tmp_path).path.read_bytes() == b"second"
+    assert [path.suffix for path in (tmp_path / "cache" / "engines").iterdir()] == [".timing"]
+    assert backend.compile(Candidate(made, "fp32"), target, tmp_path).path.read_bytes() == b"third"
+    assert backend.compile(once, target, tmp_path).path.read_bytes() == b"third"
+    assert len(calls.builds) == 3
+
+
 def by_program():
     return Target.load("nvidia").model_copy(update={"options": {"tensorrt": {"trtexec": True}}})
 
