@@ -23,6 +23,7 @@ COMPARISONS = [
     "cache_copy",
     "profile_truth",
     "profile_peers",
+    "nvidia",
 ]
 HEAD = """# Measured
 

@@ -231,6 +231,7 @@ def test_the_builder_breaks(monkeypatch, root):
 def test_progress_is_told_in_the_callers_thread(monkeypatch, root):
     """On a stand-in for TensorRT that waits at every step until its caller was told."""
     calls = stand_in_builder.install(monkeypatch, "10.13.3")
+    calls.steps = 4
     told, threads = [], set()
     seen = threading.Semaphore(0)
     calls.before_step = lambda step: seen.acquire(timeout=10)
@@ -266,6 +267,7 @@ with pytest.MonkeyPatch.context() as patched:
 """
 
 
+@pytest.mark.full
 def test_what_the_builder_writes_by_itself_does_not_come_between_ours(tmp_path):
     """On a stand-in for TensorRT that writes as NVIDIA's compiler does; stdout and stderr are files, as C buffers them."""
     tests = Path(__file__).parents[2]
