@@ -70,18 +70,21 @@ def export(
 
 
 @app.command()
-def compile(bundle: options.Bundle, target: options.Targets = None, on: options.On = None, as_json: options.Json = False) -> None:
+def compile(
+    bundle: options.Bundle, target: options.Targets = None, trtexec: options.Trtexec = False, on: options.On = None, as_json: options.Json = False
+) -> None:
     """Compile a bundle for a target.
 
     Places every graph on a backend of the target: among several candidates, the fastest of those that hold the golden bound.
     """
+    from mmedge.backends.tensorrt.trtexec import asked
     from mmedge.deploy.compile import compile
     from mmedge.deploy.inspect import summary
 
     if on is not None:
-        return _bundle_on(bundle, on, "compile", target, as_json)
+        return _bundle_on(bundle, on, ["compile", *(["--trtexec"] if trtexec else [])], target, as_json)
     for one in options.targets_of(target, bundle, _progress, anew=True):
-        made = compile(bundle, one, _progress)
+        made = compile(bundle, asked(one) if trtexec else one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
 
 
@@ -97,7 +100,7 @@ def check(bundle: options.Bundle, target: options.Targets = None, bisect: option
     if bisect:
         return _bisect(bundle, target, on, as_json)
     if on is not None:
-        return _bundle_on(bundle, on, "check", target, as_json)
+        return _bundle_on(bundle, on, ["check"], target, as_json)
     for one in options.targets_of(target, bundle, _progress):
         made = check(bundle, one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
@@ -147,13 +150,7 @@ def profile(
 
 
 @app.command()
-def compare(
-    reports: Annotated[
-        list[Path], typer.Argument(metavar="REPORT...", help="Files that mmedge profile --json wrote; the first is the baseline.", show_default=False)
-    ],
-    max_regression: options.MaxRegression = None,
-    as_json: options.Json = False,
-) -> None:
+def compare(reports: options.Reports, max_regression: options.MaxRegression = None, as_json: options.Json = False) -> None:
     """Hold reports against each other: targets, precisions, versions or days.
 
     Rows are matched by level and name. Where a file has several targets, each is held against the same target of the first file, or
@@ -272,12 +269,12 @@ def _bisect(bundle: Path, targets: list[str] | None, on: str | None, as_json: bo
         raise typer.Exit(GATE) if as_json else drifted(made)
 
 
-def _bundle_on(bundle: Path, on: str, command: str, targets: list[str] | None, as_json: bool) -> None:
+def _bundle_on(bundle: Path, on: str, command: list[str], targets: list[str] | None, as_json: bool) -> None:
     from mmedge.deploy.inspect import summary
     from mmedge.deploy.on import run_on
     from mmedge.manifest import Manifest
 
-    made = run_on(bundle, on, [command, *options.named(targets)], (Manifest,), _progress)
+    made = run_on(bundle, on, [*command, *options.named(targets)], (Manifest,), _progress)
     _show(made, as_json, summary(made, Path(on)))
 
 

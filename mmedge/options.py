@@ -74,6 +74,12 @@ Bisect = Annotated[bool, typer.Option("--bisect", help="Instead, name the first 
 Rate = Annotated[
     str | None, typer.Option(metavar="RATE", help="Paced calls a second: 30, or poisson:30 for random gaps of that mean rate.", show_default=False)
 ]
+Trtexec = Annotated[
+    bool, typer.Option("--trtexec", help="Build TensorRT's engines with its program trtexec: for boards that have it, but not TensorRT's Python module.")
+]
+Reports = Annotated[
+    list[Path], typer.Argument(metavar="REPORT...", help="Files that mmedge profile --json wrote; the first is the baseline.", show_default=False)
+]
 MaxRegression = Annotated[
     float | None,
     typer.Option(metavar="PERCENT", help="Exit with status 3 if a time is really slower by more, even at the lower end of its interval.", show_default=False),

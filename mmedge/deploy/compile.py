@@ -11,7 +11,7 @@ from mmedge.backends.tensorrt import flavour as flavours
 from mmedge.backends.tensorrt import store
 from mmedge.bundle import Bundle
 from mmedge.deploy.elsewhere import PREFERRED, Offer, foresee, unopened
-from mmedge.deploy.memory import Memory, estimate, require
+from mmedge.deploy.memory import Memory, estimate, mb, require
 from mmedge.deploy.plan import Planning, write_plan
 from mmedge.deploy.ranges import with_ranges
 from mmedge.errors import GateFailed, MmedgeError
@@ -128,7 +128,7 @@ def _memory(bundle: Bundle, offers: list[Offer], target: Target, report: Report)
         return None
     memory = estimate({offer.name: (offer.graph, _precision(offer, target)) for offer in offers})
     require(memory, target, bundle.path.name)
-    report(f"{target.name}: about {memory.total_mb:.0f} of {target.memory_mb} MB of memory ({memory.parts()}), without the system's and the runtime's own")
+    report(f"{target.name}: about {mb(memory.total_mb)} of {target.memory_mb} MB of memory ({memory.parts()}), without the system's and the runtime's own")
     return memory
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import mmedge
 from mmedge.backends.tensorrt import flavour as flavours
 from mmedge.backends.tensorrt import store
 from mmedge.bundle import Bundle
-from mmedge.deploy.preflight import Preflight, asked, preflight
+from mmedge.deploy.preflight import Preflight, asked, parser, preflight
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.golden import Golden
 from mmedge.manifest import Evidence, File, Placement, Trial
@@ -48,10 +49,7 @@ def foresee(bundle: Bundle, offer: Offer, target: Target, before: Placement | No
         MmedgeError: no backend of the target takes it, or its file is damaged.
     """
     if offer.wanted[0] != "tensorrt":
-        why = "decided on the device, not on this machine"
-        if offer.wanted != target.backends:
-            why = "; ".join(filter(None, (PREFERRED, asked(offer.graph, target) if "tensorrt" in target.backends else "")))
-        return Placement(state="on-device", backend=offer.wanted[0], precision=_first(target, offer.wanted[0]), reason=why)
+        return _preferred(offer, target, before)
     trials = [Trial(backend="tensorrt", precision="", note=offer.missing)] if offer.missing else []
     for candidate in load_backend("tensorrt").candidates(offer.graph, target):
         found = preflight(offer.name, candidate, target, before)
@@ -95,6 +93,21 @@ def unopened(bundle: Bundle, offer: Offer, target: Target) -> Placement:
         key=key,
         evidence=(Evidence(kind="built", on=on),),
     )
+
+
+def _preferred(offer: Offer, target: Target, before: Placement | None) -> Placement:
+    """On a backend that comes before NVIDIA's. What NVIDIA would say is asked once for each version of its parser and of mmedge's lists."""
+    placed = Placement(
+        state="on-device", backend=offer.wanted[0], precision=_first(target, offer.wanted[0]), reason="decided on the device, not on this machine"
+    )
+    if offer.wanted == target.backends:
+        return placed
+    if "tensorrt" not in target.backends:
+        return placed.model_copy(update={"reason": PREFERRED})
+    key = {"asked": parser(), "mmedge": mmedge.__version__, "sha256": offer.graph.sha256}
+    if before and before.key == key:
+        return before
+    return placed.model_copy(update={"reason": "; ".join(filter(None, (PREFERRED, asked(offer.graph, target)))), "key": key})
 
 
 def _built(

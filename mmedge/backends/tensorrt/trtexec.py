@@ -21,11 +21,12 @@ from pathlib import Path
 
 from mmedge.backends.tensorrt import flags, inspector
 from mmedge.backends.tensorrt.flags import Shapes
+from mmedge.backends.tensorrt.flavour import flavour
 from mmedge.backends.tensorrt.versions import row_for
 from mmedge.documents import replace_file
 from mmedge.errors import MmedgeError
 from mmedge.runner import Graph
-from mmedge.target import Precision
+from mmedge.target import Precision, Target
 
 NAME, PLACE = "trtexec", Path("/usr/src/tensorrt/bin/trtexec")
 """Where JetPack's package puts it, which is in nobody's PATH."""
@@ -45,6 +46,18 @@ class Made:
     layers: Counter[str]
     """What its layers compute in: precision -> number. Empty where it does not tell, as with dynamic shapes."""
     arguments: tuple[str, ...]
+
+
+def asked(target: Target) -> Target:
+    """The same target with its engines built by ``trtexec``. Raises MmedgeError: it has none of TensorRT, or they are not built on this machine."""
+    if "tensorrt" not in target.backends or flavour(target) != "tensorrt":
+        raise MmedgeError(f"--trtexec builds engines of TensorRT, and {target.name} has none", "leave it out, or name a target with TensorRT: mmedge targets")
+    if target.build_on == "device" and not target.is_here():
+        raise MmedgeError(
+            f"--trtexec builds engines here, and this machine is no {target.name}", "leave it out: the bundle's plan has the commands for the board"
+        )
+    own = {**target.options.get("tensorrt", {}), "trtexec": True}
+    return target.model_copy(update={"options": {**target.options, "tensorrt": own}})
 
 
 def find() -> Path:
