@@ -60,7 +60,12 @@ class Memory(Document):
     def parts(self) -> str:
         """``weights 12 MB, activations 3 MB, caches 1 MB``."""
         sums = {name: sum(getattr(one, f"{name}_mb") for one in self.graphs) for name in ("weights", "activations", "cache")}
-        return f"weights {sums['weights']:.0f} MB, activations {sums['activations']:.0f} MB, caches {sums['cache']:.0f} MB"
+        return ", ".join(f"{title} {mb(sums[name])} MB" for title, name in (("weights", "weights"), ("activations", "activations"), ("caches", "cache")))
+
+
+def mb(size: float) -> str:
+    """As many digits as an estimate deserves."""
+    return f"{size:.0f}" if size >= 10 else f"{size:.1f}"
 
 
 def estimate(graphs: Mapping[str, tuple[Graph, Precision]]) -> Memory:
@@ -87,7 +92,7 @@ def require(memory: Memory, target: Target, bundle: str) -> None:
     ]
     roomy = min(larger, key=lambda one: one.memory_mb or 0, default=None)
     raise MmedgeError(
-        f"{bundle} needs about {memory.total_mb:.0f} MB on {target.name} ({memory.parts()}; the largest is {largest.graph} with {largest.total_mb:.0f} MB), "
+        f"{bundle} needs about {mb(memory.total_mb)} MB on {target.name} ({memory.parts()}; the largest is {largest.graph} with {mb(largest.total_mb)} MB), "
         f"which has {target.memory_mb} MB",
         (f"a target that has it: {roomy.name} ({roomy.memory_mb} MB); or " if roomy else "no target that mmedge knows has as much: ")
         + "take a smaller model, or export it with a shorter context",

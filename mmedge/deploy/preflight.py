@@ -7,9 +7,7 @@ board. For those there are only NVIDIA's lists of operators and opsets, release 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +72,7 @@ def preflight(name: str, candidate: Candidate, target: Target, before: Placement
     if parsed.refusals:
         return Preflight(refused=f"{rtx} does not take it: {words(parsed.refusals)}")
     del parsed
-    with contextlib.closing(Shown(f"{name} {candidate.precision}")) as shown, _stdout_to_stderr():
+    with contextlib.closing(Shown(f"{name} {candidate.precision}")) as shown:
         try:
             made = build(
                 candidate.graph,
@@ -94,6 +92,14 @@ def preflight(name: str, candidate: Candidate, target: Target, before: Placement
     return Preflight(evidence=(evidence,), key=key, note=f"{on_lists(target)}{rtx} builds it", engine=made.engine)
 
 
+def parser() -> str:
+    """The parser that can be asked here; empty where there is none."""
+    try:
+        return flavours.title("rtx")
+    except MmedgeError:
+        return ""
+
+
 def asked(graph: Graph, target: Target) -> str:
     """What NVIDIA would say to a graph that its family leaves to another backend."""
     if against := listed_against(graph, target):
@@ -111,8 +117,9 @@ def listed_against(graph: Graph, target: Target) -> str:
     Raises:
         MmedgeError: the file is no ONNX.
     """
-    model = onnx_file.read(graph.path)
-    for version in versions(target):
+    known = versions(target)
+    model = onnx_file.read(graph.path) if known else None
+    for version in known:
         if found := objections(model, version):
             return f"NVIDIA's lists for TensorRT {version} lack it: {words(found)}"
     return ""
@@ -137,19 +144,6 @@ def words(refusals: Sequence[Refusal]) -> str:
     told = [one for one in refusals if first[one.operator] is one][:LISTED]
     more = len(refusals) - len(told)
     return "; ".join(map(str, told)) + (f"; and {more} more" if more else "")
-
-
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """For what a native library prints: stdout is for the command's own document."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 def _oldest(target: Target, row: Row) -> str:

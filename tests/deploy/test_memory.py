@@ -143,7 +143,7 @@ def test_a_bundle_over_the_boards_memory_is_refused_with_the_figures_and_nothing
     before = state(toy_bundle)
     with pytest.raises(MmedgeError) as refused:
         compile(toy_bundle, target, lambda line: None)
-    assert "toy.bundle needs about 0 MB on jetson (weights 0 MB" in refused.value.what
+    assert "toy.bundle needs about 0.0 MB on jetson (weights 0.0 MB" in refused.value.what
     assert "the largest is eyes/image_encoder" in refused.value.what
     assert "which has 0 MB" in refused.value.what
     assert refused.value.fix.startswith("a target that has it: jetson-orin-nano (4096 MB); or take a smaller model")
