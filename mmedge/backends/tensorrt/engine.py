@@ -173,7 +173,7 @@ class Opened:
     def bind(self, shapes: Mapping[str, Shape], addresses: Mapping[str, int]) -> None:
         """Say what the next run reads and writes. Only what has changed since the last is told to TensorRT."""
         for name, address in addresses.items():
-            # What lies in the host's memory is read when it is set: its values are new though its address is not.
+            # No document says whether new values in the host's memory are noticed at an address that stays: it is told again.
             if self._addresses.get(name) != address or self.tensors[name].on_host:
                 self._must(self._context.set_tensor_address(name, address), f"take the memory of {name}")
                 self._addresses[name] = address
