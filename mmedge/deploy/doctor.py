@@ -66,6 +66,8 @@ def hold(what: str, root: Path = SYSTEM) -> None:
     if target.detect is not None and not target.is_here(root):
         shows = next((file for file in target.detect.files if not (root / file.lstrip("/")).exists()), None)
         fix = f"see that {shows} is there; in a container: -v {shows}:{shows}:ro" if shows else f"name what it is: --target {Target.detected(root).name}"
+        if shows and shows.startswith("/proc/"):
+            fix = "install NVIDIA's driver: nvidia-smi must list the GPU; it shows itself in containers too"
         raise MmedgeError(f"this machine is no {target.name}", fix)
     name = target.backends[0]
     looked = _backend(name, target)
@@ -124,18 +126,19 @@ def _gpu(root: Path, jetson: Jetson | None, target: Target, facts: Machine) -> l
         why, on = kernel.on_provider(kernel.CUDA), "ONNX Runtime"
     if not why:
         return [*made, finding("GPU kernel", f"a product of matrices ran on the GPU, by {on}")]
-    return [*made, finding("GPU kernel", f"none runs, by {on}: {why}", _kernel_fix(why, wheel, facts.container))]
+    fix = _kernel_fix(why, wheel if on == "ONNX Runtime" else "take the TensorRT that comes with the board's JetPack", facts.container)
+    return [*made, finding("GPU kernel", f"none runs, by {on}: {why}", fix)]
 
 
 def _kernel_fix(why: str, wheel: str, container: str | None) -> str:
-    """By what the runtime said."""
+    """By what the runtime said; ``wheel``: how to get one that fits."""
     if "no kernel image" in why:
         return f"the wheel has no kernels for this GPU, take one that has: {wheel}"
     if container:
         return "start the container with --runtime nvidia, from a base image that fits the board's release"
     if "cannot open shared object file" in why:
         return "install the libraries of CUDA and cuDNN in the versions that the wheel was built for"
-    return f"see that the driver is loaded and fits; then, for a wheel that fits: {wheel}"
+    return f"see that the driver is loaded and fits; then {wheel}"
 
 
 def _package(module: str, extra: str, purpose: str) -> Finding:

@@ -277,6 +277,7 @@ NVIDIA = [
     Row(
         "no board of that kind", by.system({}), DOCTOR, "this machine is no jetson", "see that /etc/nv_tegra_release is there; in a container: -v /etc/nv_tegra"
     ),
+    Row("no GPU of NVIDIA's in this PC", by.system({}, "x86_64"), "mmedge doctor -t nvidia", "this machine is no nvidia", "install NVIDIA's driver"),
     Row("no TensorRT on the board", by.together(NONE, by.system(L4T)), DOCTOR, "jetson prefers tensorrt, which cannot run here: neither", "python3-libnvinfer"),
     Row("a Jetson Linux that is too old", by.system(OLD_L4T), "mmedge doctor", "35.4.1", "update the board", 0),
     Row("no TensorRT", by.together(NONE, ONLY), COMPILE_MINE, "no backend of mine works here: tensorrt: neither TensorRT nor", "python3-libnvinfer"),
@@ -359,7 +360,7 @@ GRAPHS = [
         "more than the board's memory",
         by.together(ONLY_BOARD, by.onnx("(float[400,400] x) => (float[400,400] y) { r = Relu(x) y = MatMul(r, x) }")),
         EXPORT_OWN_MINE,
-        "MB on mine (weights 0 MB, activations",
+        "new.bundle needs about 1.9 MB on mine (weights 0.0 MB, activations 1.9 MB",
         "take a smaller model",
         leaves="new.bundle/",
     ),
@@ -389,7 +390,7 @@ GRAPHS = [
     ),
 ]
 
-BISECT = [
+OPTIONS = [
     Row(
         "bisected where it cannot run",
         by.compiled("jetson"),
@@ -404,9 +405,14 @@ BISECT = [
         "--bisect looks at one target at a time",
         "leave out all but --target cpu",
     ),
+    Row("nothing to bisect", by.nothing, "mmedge check toy.bundle -t null --bisect", "null computes nothing", "name a target that computes"),
+    Row(
+        "trtexec for a CPU", by.nothing, "mmedge compile toy.bundle -t cpu --trtexec", "--trtexec builds engines of TensorRT, and cpu has none", "leave it out"
+    ),
+    Row("trtexec for another machine", by.nothing, "mmedge compile toy.bundle -t jetson --trtexec", "this machine is no jetson", "leave it out"),
 ]
 
-ROWS = [*THE_WAY_TO_THE_BOARD, *THE_BOARD, *THE_BUNDLE, *THE_TARGET, *THIS_MACHINE, *NVIDIA, *GRAPHS, *BISECT]
+ROWS = [*THE_WAY_TO_THE_BOARD, *THE_BOARD, *THE_BUNDLE, *THE_TARGET, *THIS_MACHINE, *NVIDIA, *GRAPHS, *OPTIONS]
 
 
 @pytest.fixture
