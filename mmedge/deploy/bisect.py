@@ -148,25 +148,25 @@ def _search(graph: str, sides: Sides, report: Report) -> tuple[Layer | None, tup
     All that a cut hands on is compared, so a drift anywhere before it is seen, unless what came after has healed it: then a later crossing is found, which is
     one all the same, since what was handed on before it is within the bound.
     """
-    places, probes = sides.places(), list[Probe]()
+    maker, probes = sides.here.maker, list[Probe]()
 
-    def beyond(place: int) -> dict[str, float]:
-        found = sides.drift(sides.handed_on(place))
-        probes.append(Probe(nodes=place, drift=max(found.values())))
-        report(f"{graph}: {place} of {places[-1]} nodes, {probes[-1].drift:.2%} of the bound")
+    def beyond(nodes: int) -> dict[str, float]:
+        found = sides.drift(sides.handed_on(nodes))
+        probes.append(Probe(nodes=nodes, drift=max(found.values(), default=0.0)))
+        report(f"{graph}: {nodes} of {len(sides.here.nodes)} nodes, {probes[-1].drift:.2%} of the bound")
         return {name: value for name, value in found.items() if value > 1.0}
 
-    low, high, drifting = -1, len(places) - 1, beyond(places[-1])
+    low, high = 0, len(sides.here.nodes)
+    drifting = beyond(high)
     if not drifting:
         return None, tuple(probes), f"{graph} drifts as it was compiled, but not where it is compiled again now: compile the bundle again"
     while high - low > 1:
         middle = (low + high) // 2
-        if found := beyond(places[middle]):
+        if found := beyond(middle):
             high, drifting = middle, found
         else:
             low = middle
-    done = places[low] if low >= 0 else 0
-    tensor = min(drifting, key=lambda name: (sides.here.maker[name] < done, sides.here.maker[name]))
+    tensor = min(drifting, key=lambda name: (maker[name] < low, maker[name]))
     return _layer(graph, sides, tensor, drifting), tuple(probes), ""
 
 
@@ -175,7 +175,7 @@ def _layer(graph: str, sides: Sides, tensor: str, drifting: Mapping[str, float])
     inputs, operators = sides.inputs(tensor)
     found = sides.drift([*inputs, tensor])
     node = sides.reference.nodes[sides.reference.maker[tensor]]
-    worst = max((found[name] for name in inputs), default=0.0)
+    worst = max((found.get(name, 0.0) for name in inputs), default=0.0)
     if found[tensor] <= 1.0:
         note = "looked at together with its inputs, it is within the bound: the drift comes of what the runtime does between them, fusing or rounding"
     elif worst > 1.0:
@@ -197,7 +197,7 @@ def _layer(graph: str, sides: Sides, tensor: str, drifting: Mapping[str, float])
         drift=drifting[tensor],
         kind=kind,
         bound=FP32_BOUND if kind == "max_abs" else HALF_BOUND,
-        inputs={name: found[name] for name in inputs},
+        inputs={name: found[name] for name in inputs if name in found},
         verified=found[tensor] > 1.0 >= worst,
         note=note,
     )

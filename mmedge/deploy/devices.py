@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from mmedge.deploy.finding import Finding, finding
@@ -21,8 +19,8 @@ CSI_FIX = "use a USB camera, or a device of v4l2loopback that GStreamer's nvargu
 def devices(root: Path, container: str | None) -> list[Finding]:
     """A finding each for the camera, the microphone and the loudspeaker. ``root`` is where the system's files are."""
     return [
-        _device("microphone", partial(_sound_device, "input"), root, container),
-        _device("loudspeaker", partial(_sound_device, "output"), root, container),
+        _sound("microphone", "input", container is not None and not (root / "dev/snd").exists()),
+        _sound("loudspeaker", "output", container is not None and not (root / "dev/snd").exists()),
         _camera(root, container) if sys.platform == "linux" else Finding(state="warning", name="camera", found=f"not looked for on {sys.platform}"),
     ]
 
@@ -47,26 +45,15 @@ def _name(root: Path, device: str) -> str:
     return text(root / "sys/class/video4linux" / device / "name") or ""
 
 
-def _device(name: str, look: Callable[[], str], root: Path, container: str | None) -> Finding:
-    try:
-        return Finding(state="ok", name=name, found=look())
-    except NotInstalled as error:
-        return Finding(state="missing", name=name, found=error.what, fix=error.fix)
-    except MmedgeError as error:
-        hidden = container and not (root / "dev/snd").exists()
-        return Finding(
-            state="missing", name=name, found=error.what, fix="start the container with --device /dev/snd --group-add audio" if hidden else error.fix
-        )
-
-
-def _sound_device(kind: str) -> str:
+def _sound(name: str, kind: str, hidden: bool) -> Finding:
+    """``hidden``: a container shows none of its board's."""
     try:
         devices = need("sounddevice", extra="assistant")
-    except NotInstalled:
-        raise
+        return finding(name, str(devices.query_devices(kind=kind)["name"]))
+    except NotInstalled as error:
+        return finding(name, error.what, error.fix, "missing")
     except MmedgeError as error:
-        raise MmedgeError(error.what, "install PortAudio: sudo apt install libportaudio2") from error
-    try:
-        return str(devices.query_devices(kind=kind)["name"])
-    except (ValueError, devices.PortAudioError) as error:
-        raise MmedgeError(f"there is no sound {kind} device", "plug one in, or use a file: --mic question.wav --speaker answer.wav") from error
+        return finding(name, error.what, "install PortAudio: sudo apt install libportaudio2", "missing")
+    except (ValueError, OSError, RuntimeError, devices.PortAudioError):
+        start = "start the container with --device /dev/snd --group-add audio" if hidden else "plug one in"
+        return finding(name, f"there is no sound {kind} device", f"{start}, or use a file: --mic question.wav --speaker answer.wav", "missing")

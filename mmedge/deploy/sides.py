@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from mmedge.tensors import Array, Feeds, TensorSpec
 
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """ONNX Runtime's names of the types that are compared. Whole numbers are sizes and indexes: what goes wrong in them shows in what they select."""
-HUGE = {"fp16": 6e4}
-"""A mask's minus infinity is the least number of its type: beyond this, values of one sign are equal."""
+HUGE, MASKED = {"fp16": 6e4}, {"fp16": 4e3}
+"""A mask's minus infinity is the least number of its type, or one that is small enough: where the reference is beyond ``HUGE``, which the precision cannot
+say, values of the same sign beyond ``MASKED`` are equal to it."""
 HUGE_ELSE = 1e30
+RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+"""What depends on one is compared only where two runs of the reference agree, as where its share is set to zero."""
 UNBOUNDED = 1e9
 """JSON has no infinity."""
 
@@ -55,22 +58,23 @@ class Sides:
             MmedgeError: a runtime refuses a part of the graph.
         """
         compared = [name for name in outputs if name in self.specs]
+        if not compared:
+            return {}
         with self.reference.cut(compared, {}) as part:
             expected = exact(part.path, self._feeds)
+            if any(self.reference.nodes[index].op_type in RANDOM for index in self.reference.before(compared)):
+                again = drift_of(exact(part.path, self._feeds), expected, self.precision)
+                expected = {name: value for name, value in expected.items() if again[name] <= 1.0}
         with self.here.cut(compared, self.specs) as part, tempfile.TemporaryDirectory(dir=self._scratch) as out:
             candidate = runner.Candidate(part, self.precision, {**self._candidate.options, "throwaway": True})
             with self._backend.open(self._backend.compile(candidate, self._target, Path(out)), self._target) as opened:
                 got = opened.run({spec.name: self._feeds[spec.name] for spec in opened.inputs})
-                return drift_of({name: got[name] for name in compared}, expected, self.precision)
+                return drift_of(got, expected, self.precision)
 
-    def places(self) -> list[int]:
-        """After how many nodes it can be cut, so that all that the first part hands on is compared. What depends on weights alone need not be."""
-        whole = len(self.here.nodes)
-        return [count for count in range(1, whole) if self._comparable(self.here.live(count))] + [whole]
-
-    def handed_on(self, count: int) -> Sequence[str]:
-        """What the first ``count`` nodes make for those after them; of all nodes, the graph's outputs."""
-        return self.here.live(count) if count < len(self.here.nodes) else self.here.ends
+    def handed_on(self, count: int) -> list[str]:
+        """What the first ``count`` nodes make for those after them, or of all nodes the graph's outputs: what is compared of it, else what that is made of."""
+        made = self.here.live(count) if count < len(self.here.nodes) else self.here.ends
+        return list(dict.fromkeys(one for name in made if name in self._floats for one in ([name] if name in self.specs else self.inputs(name)[0])))
 
     def inputs(self, tensor: str) -> tuple[list[str], list[str]]:
         """The nearest compared tensors that one is made of, and the operators on the way: several where a variant has more nodes than the reference."""
@@ -92,13 +96,6 @@ class Sides:
         kinds = {net.nodes[net.maker[name]].op_type for net in (self.here, self.reference)}
         return len(kinds - {"Cast"}) <= 1
 
-    def _comparable(self, live: Sequence[str]) -> bool:
-        floats = [name for name in live if name in self._floats]
-        return any(name in self.specs for name in floats) and all(name in self.specs or not self._is_fed(name) for name in floats)
-
-    def _is_fed(self, name: str) -> bool:
-        return any(taken in self._feeds for index in self.here.before([name]) for taken in reads(self.here.nodes[index]))
-
 
 def exact(path: Path, feeds: Feeds) -> dict[str, Array]:
     """What a graph's outputs are, as nearly as its types allow."""
@@ -109,8 +106,7 @@ def exact(path: Path, feeds: Feeds) -> dict[str, Array]:
 
 def drift_of(got: Feeds, reference: Feeds, precision: str) -> dict[str, float]:
     """Of each tensor, as a fraction of its bound; of masks, and of what is zero throughout, too."""
-    huge = HUGE.get(precision, HUGE_ELSE)
-    pairs = {name: _settled(np.asarray(got[name], np.float64), np.asarray(value, np.float64), huge) for name, value in reference.items()}
+    pairs = {name: _settled(np.asarray(got[name], np.float64), np.asarray(value, np.float64), precision) for name, value in reference.items()}
     found, kind = drifts({name: pair[0] for name, pair in pairs.items()}, {name: pair[1] for name, pair in pairs.items()}, precision)
     for name, (mine, theirs) in pairs.items():
         if kind == "relative_l2" and mine.shape == theirs.shape and not theirs.any() and np.isfinite(mine).all():
@@ -118,11 +114,13 @@ def drift_of(got: Feeds, reference: Feeds, precision: str) -> dict[str, float]:
     return {name: float(f"{min(value, UNBOUNDED):.4g}") for name, value in found.items()}
 
 
-def _settled(mine: Array, theirs: Array, huge: float) -> tuple[Array, Array]:
-    """Both with zeros where they are no number on both sides, or huge and of one sign."""
+def _settled(mine: Array, theirs: Array, precision: str) -> tuple[Array, Array]:
+    """Both with zeros where they are no number on both sides, or stand for infinity on both."""
     if mine.shape != theirs.shape:
         return mine, theirs
-    same = (np.isnan(mine) & np.isnan(theirs)) | ((np.abs(mine) >= huge) & (np.abs(theirs) >= huge) & (np.sign(mine) == np.sign(theirs)))
+    huge, masked = HUGE.get(precision, HUGE_ELSE), MASKED.get(precision, HUGE_ELSE)
+    infinite = (np.abs(theirs) >= huge) & (np.abs(mine) >= masked) & (np.sign(mine) == np.sign(theirs))
+    same = infinite | (np.isnan(mine) & np.isnan(theirs))
     return np.where(same, 0.0, mine), np.where(same, 0.0, theirs)
 
 

@@ -17,8 +17,9 @@ from tampering import edit, state, swap
 
 from mmedge import runner
 from mmedge.bundle import Bundle
-from mmedge.deploy.bisect import bisect, describe
+from mmedge.deploy.bisect import Bisection, bisect, describe
 from mmedge.deploy.cut import Net
+from mmedge.documents import dump_json
 from mmedge.errors import MmedgeError
 from mmedge.manifest import Variant
 from mmedge.target import Target
@@ -207,6 +208,22 @@ def test_a_damaged_weight_of_a_variant_is_found(net, layer):
     assert (made.first.kind, made.first.bound, made.first.verified) == ("relative_l2", 1e-2, True)
 
 
+def test_noise_that_is_set_to_zero_is_not_taken_for_drift(toy_bundle, faulty):
+    """Two runs of the reference itself do not agree on it; the fault after it is found."""
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["pixel_values"], ["mean"], name="pool"),
+        helper.make_node("Flatten", ["mean"], ["flat"], name="flatten"),
+        helper.make_node("RandomNormalLike", ["flat"], ["noise"], name="random"),
+        helper.make_node("Mul", ["noise", "none"], ["silent"], name="silence"),
+        helper.make_node("Add", ["flat", "silent"], ["sum"], name="sum"),
+        helper.make_node("Tanh", ["sum"], ["image_embedding"], name="bend"),
+    ]
+    weights = [numpy_helper.from_array(np.float32(0.0), "none")]
+    swap(toy_bundle, GRAPH, model(nodes, weights).SerializeToString())
+    faulty("sum")
+    assert bisect(toy_bundle, CPU, quiet).first.node == "sum"
+
+
 @pytest.mark.full
 def test_what_bf16_loses_by_cancellation_is_found(toy_bundle):
     """OpenVINO computes in bf16, whose 8 bits leave nothing of a small difference between large numbers."""
@@ -349,3 +366,20 @@ def test_the_command_says_what_it_found(net, mmedge, refused):
     what, _ = refused("check", net, "--target", "cpu", "--bisect", status=3, shows="layers.1.matmul (MatMul, module layers.1)")
     assert what.startswith("eyes/image_encoder drifts on cpu, first at layers.1.matmul (MatMul): ")
     assert not list(net.glob(".scratch*"))
+
+
+@pytest.mark.full
+def test_what_a_board_found_comes_home_with_its_status(net, board, mmedge, refused):
+    """``check --bisect --on`` through a real sshd; the far side's mmedge is one that found something."""
+    _with_variant(net, "layers.1.weight")
+    board.answers(net)
+    found = bisect(net, CPU, quiet)
+    (board.home / "mmedge/toy/releases/0123456789ab").mkdir(parents=True)
+    (board.home / "mmedge/toy/current").symlink_to("releases/0123456789ab")
+    (board.home / "answers" / "check").write_text(dump_json(found))
+    board.program('#!/bin/sh\necho "$@" >>"$HOME/calls"\ncat "$HOME/answers/check"\nexit 3\n')
+    status, out, _ = mmedge("check", net, "--bisect", "--on", "board", "--json")
+    assert (status, Bisection.model_validate_json(out)) == (3, found)
+    assert board.calls == ["check ./mmedge/toy/current --bisect --json"]
+    what, _ = refused("check", net, "--bisect", "--on", "board", status=3, shows="layers.1.matmul")
+    assert what.startswith("eyes/image_encoder drifts on cpu, first at layers.1.matmul (MatMul)")

@@ -120,6 +120,20 @@ def test_a_gpu_that_says_it_is_there_and_computes_nothing(gpu, why, files, fix):
     assert found.state == "warning" and why in found.found and fix in found.fix
 
 
+def test_where_onnxruntime_has_no_gpu_the_kernel_is_tensorrts(monkeypatch, tmp_path):
+    """JetPack 7: no onnxruntime-gpu is known for it. Both answers of TensorRT are stand-ins: there is no GPU here."""
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda: Facts(True, version="TensorRT 10.16.2", reason="a GPU"))
+    root = tree(tmp_path, {"etc/nv_tegra_release": "# R39 (release), REVISION: 2.0, GCID: 45755727, BOARD: generic, EABI: aarch64\n"})
+    asked = []
+    monkeypatch.setattr(kernel, "on_backend", lambda name, target: asked.append((name, target.name)) or "")
+    assert found_in(doctor(root))["GPU kernel"].found == "a product of matrices ran on the GPU, by TensorRT"
+    assert asked == [("tensorrt", "jetson")]
+    monkeypatch.setattr(kernel, "on_backend", lambda name, target: "CUDA error 35: CUDA driver version is insufficient")
+    found = found_in(doctor(root))["GPU kernel"]
+    assert found.state == "warning" and found.fix == "see that the driver is loaded and fits; then take the TensorRT that comes with the board's JetPack"
+
+
 def test_a_board_without_anything(monkeypatch, tmp_path):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(under_test, "have", lambda name: False)
@@ -170,7 +184,18 @@ def test_sound_in_a_container_without_its_devices(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", type("sounddevice", (), {"query_devices": none, "PortAudioError": OSError}))
     assert "plug one in" in found_in(doctor(tree(tmp_path / "pc", {"dev/snd/controlC0": ""})))["microphone"].fix
     found = found_in(doctor(tree(tmp_path / "docker", {".dockerenv": ""})))
-    assert {found[name].fix for name in ("microphone", "loudspeaker")} == {"start the container with --device /dev/snd --group-add audio"}
+    assert all(found[name].fix.startswith("start the container with --device /dev/snd --group-add audio, or") for name in ("microphone", "loudspeaker"))
+
+
+def test_sound_without_portaudio(tmp_path, monkeypatch):
+    """A container with sound, but not the library: the fix is the library's, not the container's."""
+
+    def broken(module, *, extra):
+        raise MmedgeError("sounddevice is installed but fails to import: PortAudio library not found", "reinstall it")
+
+    monkeypatch.setattr("mmedge.deploy.devices.need", broken)
+    found = found_in(doctor(tree(tmp_path, {".dockerenv": ""})))["microphone"]
+    assert (found.state, found.fix) == ("missing", "install PortAudio: sudo apt install libportaudio2")
 
 
 def test_without_a_target_missing_things_are_no_failure(mmedge):
@@ -179,6 +204,7 @@ def test_without_a_target_missing_things_are_no_failure(mmedge):
     assert json.loads(out)["schema"] == "mmedge.doctor/1"
 
 
+@pytest.mark.full
 def test_a_health_check_that_holds(mmedge):
     status, out, said = mmedge("doctor", "--target", "cpu")
     assert (status, said) == (0, "") and "best target: " in out
