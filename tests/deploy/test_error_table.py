@@ -2,6 +2,9 @@
 
 A row's command is run as it stands. It must end with the row's status, and all that was there before must be there unchanged after it: the bundle, the
 cache, what the board has and what is live on it. The board is a real sshd on this machine; nothing here is a Jetson.
+
+Graphs are judged by NVIDIA's own parser and builder (TensorRT for RTX). What a GPU, CUDA and an opened engine say is a stand-in's
+(tests/backends/tensorrt/stand_in.py), and the board that doctor looks at is a tree of files: neither proves anything of hardware.
 """
 
 from __future__ import annotations
