@@ -1,7 +1,7 @@
 # make demo    see, hear and answer: sets everything up, builds the shipped assistant for this machine, runs it
 # make test    everything but the slow tests, under 15 minutes on two cores, installs included
 # make check   lint, types and fast tests, about a minute once installed
-# make test-arm    the device half on aarch64, emulated: its answers beside this machine's, and how far they drift (BUNDLE=FOLDER: that one)
+# make test-arm    the device half on aarch64, emulated: its answers and drift beside this machine's; 17 minutes of one core (BUNDLE=FOLDER: that one)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

@@ -1,5 +1,5 @@
-"""``make test-arm``: the device half on aarch64, on a machine without such a processor. Every instruction is emulated by QEMU: it tells whether
-the answers are right there, never how fast.
+"""``make test-arm``: the device half on aarch64, on a machine without such a processor. Every instruction is emulated by QEMU, which takes
+about 17 minutes of one core: it tells whether the answers are right there, never how fast.
 
 Runs ``mmedge check`` and one replayed turn of the shipped assistant on target ``cpu``, on this machine and under QEMU, and prints both beside
 each other. CPython 3.11 and QEMU 10 come from Debian's archive, verified by its keys and unpacked into ``.venv/arm`` (no root, nothing is
@@ -164,22 +164,23 @@ def examine(machine: Machine, bundle: Path) -> Result:
 
 def table(mine: Result, theirs: Result) -> str:
     """Every check on both processors: a difference from golden as a share of its bound, else whether it is what golden says."""
-    names = ["machine, Python, onnxruntime, numpy", *(gate.name for gate in mine.gates), "turn: heard", "turn: seen", "turn: said"]
+    names = ["Python, onnxruntime, numpy", *(gate.name for gate in mine.gates), "turn: heard", "turn: seen", "turn: said"]
     cells = [[one.versions, *map(cell, one.gates), *told(one.turn)] for one in (mine, theirs)]
     wide, first = max(map(len, names)), max(map(len, cells[0]))
     rows = [f"{name:{wide}}  {left:{first}}  {right}" for name, left, right in zip(names, *cells)]
+    title = "difference from golden, as a share of its bound, on this machine and on aarch64"
     emulated = f"emulated by QEMU as a {PROCESSOR}, {theirs.seconds:.0f} s beside {mine.seconds:.0f}: the answers are tested, speed is not"
-    return "\n".join([*rows, emulated])
+    return "\n".join([title, *rows, emulated])
 
 
 def cell(gate: Gate) -> str:
     if isinstance(gate.value, float) and isinstance(gate.bound, float) and gate.bound:
-        return f"{gate.value / gate.bound:.2%} of its bound"
+        return f"{gate.value / gate.bound:.2%}"
     return "not run" if gate.value is None else "as golden" if gate.passed else f"differs: {gate.value}"
 
 
 def told(turn: Turn) -> tuple[str, str, str]:
-    return turn.heard, ", ".join(f"{seen.label} {seen.score:.1%}" for seen in turn.seen), turn.said
+    return turn.heard, ", ".join(f"{seen.label} {seen.score:.1%}" for seen in turn.seen[:2]), turn.said
 
 
 def hold(mine: Result, theirs: Result) -> None:
