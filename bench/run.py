@@ -19,6 +19,7 @@ COMPARISONS = [
     "questions",
     "coverage",
     "export_cost",
+    "fp16",
     "chat_speed",
     "cache_copy",
     "profile_truth",

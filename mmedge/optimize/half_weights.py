@@ -44,7 +44,7 @@ class HalfWeights:
         with path.open("wb") as file:
             for offset, place in self._places.items():
                 file.write(b"\0" * (place - file.tell()))
-                to_half(read(self._sources[offset])).tofile(file)
+                file.write(to_half(read(self._sources[offset])).reshape(-1).view(np.uint8).data)  # numpy's own writer does not say that a disk is full
 
     def at(self, path: Path) -> HalfWeights:
         """Let tensors be placed in the file at ``path``, in the folder of the graphs that will use it."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -305,6 +306,13 @@ def test_weights_that_are_too_short_are_refused(tmp_path):
     os.truncate(tmp_path / "weights.bin", 100)
     with pytest.raises(MmedgeError, match="too short for w"):
         fp16.half(path, tmp_path / "half.onnx")
+
+
+def test_a_full_disk_is_said_to_be_full(tmp_path):
+    path = write(tmp_path / "a.onnx", "g (float[n, 512] x) => (float[n, 512] y) { y = MatMul(x, w) }", w=normal(512, 512))
+    _put_outside([path], tmp_path / "weights.bin")
+    with pytest.raises(OSError, match="No space left"):
+        HalfWeights([path]).write(Path("/dev/full"))
 
 
 def test_subgraphs_are_refused(tmp_path):

@@ -124,9 +124,22 @@ def test_where_nothing_holds_a_gate_says_by_how_much(added):
     assert not list(bundle.path.glob(".scratch-*"))
 
 
+def test_a_rung_that_only_just_holds_gives_way_to_one_that_surely_does(added, monkeypatch):
+    """Hardware adds up in another order. The distances are made up: what is held here is which rung is taken for them."""
+    text = "g (float[n, 64] x) => (float[n, 64] y) { h = MatMul(x, w)\n s = Softmax(h)\n y = Relu(s) }"
+    for distances, taken in (((0.9, 0.5, 0.2), 1), ((0.9, 0.95, 0.85), 2), ((0.85, 0.9, 2.0), 0), ((0.7, 0.1, 0.1), 0)):
+        left = iter(distances)
+        monkeypatch.setattr("mmedge.optimize.variants.held", lambda *given, left=left: next(left))
+        variant, bundle = added(text, {"x": normal(4, 64)}, w=normal(64, 64))
+        assert variant.drift == distances[taken]
+        assert variant.method == LADDER[(0, 1, 3)[taken]].method  # nothing is large here: the third is the second again
+        assert variant.kept_float == ((), ("Relu", "Softmax")[1:], ("Relu", "Softmax"))[taken]
+        assert bundle.file(variant.file).is_file()
+
+
 def test_a_graph_without_float_has_nothing_to_halve(added):
     gate, _ = added("g (int64[n] x) => (float[n] y) { y = Cast<to=1>(x) }", {"x": np.arange(1, 4)})
-    assert (gate.passed, gate.note) == (False, "no part of it can be in fp16")
+    assert (gate.passed, gate.value, gate.note) == (False, None, "no part of it can be in fp16")
 
 
 def test_what_cannot_be_converted_is_a_gate_with_the_reason(toy_bundle):
