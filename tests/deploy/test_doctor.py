@@ -13,8 +13,11 @@ from system_tree import tree
 
 from mmedge.deploy import doctor as under_test
 from mmedge.deploy import kernel
+from mmedge.deploy.devices import devices
 from mmedge.deploy.doctor import doctor, hold
+from mmedge.deploy.finding import finding
 from mmedge.errors import MmedgeError
+from mmedge.profile.machine import machine
 from mmedge.runner import Facts, load_backend
 from mmedge.target import Target
 
@@ -22,10 +25,21 @@ DRIVER = {"proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel
 L4T = {"etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"}
 
 
+@pytest.fixture(autouse=True)
+def no_sounddevice(monkeypatch):
+    """Looking for PortAudio takes a tenth of a second each time."""
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+
+
 def found_in(made):
     return {one.name: one for one in made.findings}
 
 
+def seen(root):
+    return {one.name: one for one in devices(root, machine(root).container)}
+
+
+@pytest.mark.full
 def test_a_kernel_really_runs_where_it_is_told_to():
     assert kernel.on_provider("CPUExecutionProvider") == ""
 
@@ -36,6 +50,7 @@ def test_a_provider_that_leaves_the_work_to_the_cpu_is_found_out():
     assert "CPU" in why
 
 
+@pytest.mark.full
 def test_a_provider_that_is_not_there():
     assert "is built without CUDAExecutionProvider" in kernel.on_provider("CUDAExecutionProvider")
 
@@ -96,6 +111,7 @@ def gpu(monkeypatch, tmp_path):
     def made(why, **files):
         monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
         monkeypatch.setattr(kernel, "on_provider", lambda provider: why)
+        monkeypatch.setattr(under_test, "_backend", lambda name, target: finding(f"backend {name}", "not asked here"))
         return found_in(doctor(tree(tmp_path, {**DRIVER, **files})))
 
     return made
@@ -166,14 +182,14 @@ def test_cameras(tmp_path, devices, state, said, fix):
         files[f"dev/video{number}"] = ""
         if name is not None:
             files |= {f"sys/class/video4linux/video{number}/name": name, f"sys/class/video4linux/video{number}/index": f"{index}\n"}
-    found = found_in(doctor(tree(tmp_path, files)))["camera"]
+    found = seen(tree(tmp_path, files))["camera"]
     assert found.state == state and found.found.startswith(said) and fix in found.fix
 
 
 def test_a_camera_in_a_container(tmp_path, monkeypatch):
-    assert "--device /dev/video0" in found_in(doctor(tree(tmp_path, {".dockerenv": ""})))["camera"].fix
+    assert "--device /dev/video0" in seen(tree(tmp_path, {".dockerenv": ""}))["camera"].fix
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    found = found_in(doctor(tree(tmp_path, {".dockerenv": "", "dev/video0": ""})))["camera"]
+    found = seen(tree(tmp_path, {".dockerenv": "", "dev/video0": ""}))["camera"]
     assert found.state == "warning" and "/dev/video0 may not be opened by this user" in found.found and "--group-add video" in found.fix
 
 
@@ -182,8 +198,8 @@ def test_sound_in_a_container_without_its_devices(tmp_path, monkeypatch):
         raise ValueError("No input device matching")
 
     monkeypatch.setitem(sys.modules, "sounddevice", type("sounddevice", (), {"query_devices": none, "PortAudioError": OSError}))
-    assert "plug one in" in found_in(doctor(tree(tmp_path / "pc", {"dev/snd/controlC0": ""})))["microphone"].fix
-    found = found_in(doctor(tree(tmp_path / "docker", {".dockerenv": ""})))
+    assert "plug one in" in seen(tree(tmp_path / "pc", {"dev/snd/controlC0": ""}))["microphone"].fix
+    found = seen(tree(tmp_path / "docker", {".dockerenv": ""}))
     assert all(found[name].fix.startswith("start the container with --device /dev/snd --group-add audio, or") for name in ("microphone", "loudspeaker"))
 
 
@@ -194,7 +210,7 @@ def test_sound_without_portaudio(tmp_path, monkeypatch):
         raise MmedgeError("sounddevice is installed but fails to import: PortAudio library not found", "reinstall it")
 
     monkeypatch.setattr("mmedge.deploy.devices.need", broken)
-    found = found_in(doctor(tree(tmp_path, {".dockerenv": ""})))["microphone"]
+    found = seen(tree(tmp_path, {".dockerenv": ""}))["microphone"]
     assert (found.state, found.fix) == ("missing", "install PortAudio: sudo apt install libportaudio2")
 
 

@@ -11,6 +11,7 @@ from system_tree import tree
 from mmedge.backends.tensorrt.versions import RELEASES
 from mmedge.deploy import jetson as under_test
 from mmedge.deploy.doctor import doctor
+from mmedge.deploy.finding import finding
 from mmedge.deploy.jetson import ORT_INDEX
 from mmedge.errors import MmedgeError
 
@@ -74,6 +75,8 @@ def diagnosis(tmp_path, monkeypatch):
     """A board's findings by name. ``python``: the version of TensorRT's module, or what its import raises."""
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr("mmedge.deploy.kernel._apart", lambda *words: "")
+    monkeypatch.setattr("mmedge.deploy.devices._sound", lambda name, kind, hidden: finding(name, "not asked here"))
+    monkeypatch.setattr("mmedge.deploy.doctor._backend", lambda name, target: finding(f"backend {name}", "not asked here"))
 
     def made(files, python="10.3.0"):
         def version(kind):
