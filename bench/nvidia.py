@@ -1,7 +1,7 @@
 """What NVIDIA's engines cost to build, without a GPU: the preflight of every graph that is placed on NVIDIA, built by TensorRT for RTX.
 
 ``python bench/nvidia.py``. The shipped assistant, and CLIP ViT-B/32 at its real size with random weights, are exported once; then ``mmedge compile``
-for the target rtx runs twice on a copy whose engines were taken out, each time as a process of its own. Writes ``bench/results/nvidia.md``.
+for the target rtx runs again and again on a copy whose engines were taken out, each time as a process of its own. Writes ``bench/results/nvidia.md``.
 Exit status 3 when a bar is missed. Speed and drift on a GPU are not measured: there is none.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,8 @@ from mmedge.manifest import Placement
 from mmedge.target import Target
 
 TARGET = "rtx"
+AGAIN = 5
+"""Unchanged compilations, of which the median counts."""
 FIRST_S, PEAK_MB, SECOND_S = 180, 6000, 2.0
 """Of the shipped assistant."""
 TIMES_WEIGHTS = 1.3
@@ -45,7 +48,7 @@ print(json.dumps([done.returncode, seconds, resource.getrusage(resource.RUSAGE_C
 
 @dataclass(frozen=True)
 class Result:
-    """One model, compiled twice."""
+    """One model, compiled once and then unchanged."""
 
     name: str
     first_s: float
@@ -87,13 +90,14 @@ def measured(command: list[str], cache: Path) -> tuple[float, float]:
     return seconds, peak_mb
 
 
-def compiled_twice(name: str, bundle: Path, scratch: Path) -> Result:
+def compiled_again(name: str, bundle: Path, scratch: Path) -> Result:
     copy = shutil.copytree(bundle, scratch / "copy.bundle", copy_function=os.link)
     with Bundle.writing(copy) as made:
         made.manifest = made.manifest.model_copy(update={"engines": {}})
         made.commit()
     command = [sys.executable, "-m", "mmedge", "compile", str(copy), "--target", TARGET]
-    (first_s, peak_mb), (second_s, _) = measured(command, scratch / "cache"), measured(command, scratch / "cache")
+    first_s, peak_mb = measured(command, scratch / "cache")
+    second_s = statistics.median(measured(command, scratch / "cache")[0] for _ in range(AGAIN))
     made = Bundle.open(copy)
     graphs = {}
     for graph, placed in made.manifest.engines[TARGET].items():
@@ -111,7 +115,7 @@ def main() -> int:
     for name, make in MODELS.items():
         bundle = make()
         with tempfile.TemporaryDirectory(dir=environment.folder()) as scratch:
-            results.append(compiled_twice(name, bundle, Path(scratch)))
+            results.append(compiled_again(name, bundle, Path(scratch)))
     lines, kept = report(results)
     print("\n".join(lines))
     (Path(__file__).parent / "results" / "nvidia.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -131,7 +135,7 @@ def report(results: list[Result]) -> tuple[list[str], bool]:
         f"`mmedge compile BUNDLE --target {TARGET}`, every process from its start to its end: each graph parsed, built, and its evidence stored.",
         "Built, never run: there is no GPU here.",
         "",
-        "| | first compile, s | peak, MB | unchanged second compile, s |",
+        "| | first compile, s | peak, MB | unchanged, s |",
         "|---|---|---|---|",
         *(f"| {one.name} | {one.first_s:.1f} | {one.peak_mb:.0f} | {one.second_s:.2f} |" for one in results),
         "",
@@ -141,7 +145,7 @@ def report(results: list[Result]) -> tuple[list[str], bool]:
     for one in results:
         for graph, (placed, weights_mb, engine_mb) in one.graphs.items():
             lines.append(f"| {one.name} {graph} | {placed.precision} | {weights_mb:.1f} | {engine_mb:.1f} | {engine_mb / weights_mb:.2f} |")
-    bars = f"first compile at most {FIRST_S} s and {PEAK_MB} MB, second at most {SECOND_S:.0f} s, engines at most {TIMES_WEIGHTS} times their weights"
+    bars = f"first compile at most {FIRST_S} s and {PEAK_MB} MB, unchanged at most {SECOND_S:.0f} s, engines at most {TIMES_WEIGHTS} times their weights"
     lines += ["", f"Bars ({bars}): {'kept' if kept else 'MISSED'}."]
     return lines, kept
 

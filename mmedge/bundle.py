@@ -189,7 +189,8 @@ class Bundle:
         inputs, outputs = (tuple(TensorSpec(t.name, t.dtype, t.shape) for t in side) for side in (entry.inputs, entry.outputs))
 
         def opened(one: Onnx) -> runner.Graph:
-            return runner.Graph(self.file(one.file), one.file.sha256, inputs, outputs, self.file(one.weights) if one.weights else None, entry.ranges)
+            weights, digest = (self.file(one.weights), one.weights.sha256) if one.weights else (None, "")
+            return runner.Graph(self.file(one.file), one.file.sha256, inputs, outputs, weights, entry.ranges, weights_sha256=digest)
 
         return replace(opened(entry), variants={variant.precision: opened(variant) for variant in entry.variants})
 

@@ -101,6 +101,8 @@ class Graph:
     """Dynamic dimension of the inputs -> its least, likeliest and largest size."""
     variants: Mapping[Precision, Graph] = field(default_factory=dict)
     """The same in other precisions, with the same inputs and outputs."""
+    weights_sha256: str = ""
+    """Of the weights file, where it is known already."""
 
     @property
     def size_bytes(self) -> int:

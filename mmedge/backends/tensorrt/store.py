@@ -68,7 +68,7 @@ def key(candidate: Candidate, target: Target, capability: str | None = None) -> 
         "l4t": versions.l4t() or NONE,
         "cuda": _cuda(),
         "sha256": graph.sha256,
-        "weights": _sha256(graph.weights) if graph.weights else NONE,
+        "weights": (graph.weights_sha256 or _sha256(graph.weights)) if graph.weights else NONE,
         "shapes": text(profile_shapes(graph)),
         "options": options(candidate, target),
     }

@@ -189,6 +189,8 @@ def test_a_weights_file_is_part_of_the_key(board, tmp_path):
     after = store.key(Candidate(made, "fp32"), target())
     assert before["sha256"] == after["sha256"]
     assert before["weights"] != after["weights"] != "none"
+    known = dataclasses.replace(made, weights_sha256="e" * 64)
+    assert store.key(Candidate(known, "fp32"), target())["weights"] == "e" * 64
 
 
 def test_without_a_gpu_a_key_needs_a_capability(monkeypatch, candidate):
