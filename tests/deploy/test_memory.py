@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -121,8 +122,8 @@ def test_the_stated_shapes_are_what_onnxruntime_computes(small_bundle, architect
         for name in model.graphs:
             graph, feeds = bundle.graph(role, name), golden.graph(name)[0]
             sizes = {size: have for one in graph.inputs for size, have in zip(one.shape, feeds[one.name].shape) if isinstance(size, str)}
-            if graph.weights and not (tmp_path / graph.weights.name).exists():
-                (tmp_path / graph.weights.name).symlink_to(graph.weights.resolve())
+            if graph.weights:
+                shutil.copyfile(graph.weights, tmp_path / graph.weights.name)  # onnxruntime follows no link out of the folder
             proto = onnx.load(graph.path, load_external_data=False)
             between = [one for one in proto.graph.value_info if any(one.name in node.output for node in proto.graph.node)]
             proto.graph.output.extend(between)
