@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmedge.bundle import Bundle
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.drift import drifts
 from mmedge.evaluate.golden import Golden
-from mmedge.manifest import Gate, Manifest
+from mmedge.manifest import Gate, Manifest, Placement
 from mmedge.need import NotInstalled
 from mmedge.target import Target
 
@@ -47,52 +47,54 @@ def raise_failed(manifest: Manifest, target: Target) -> None:
 
 def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
     """The manifest with the gates of this check in it; nothing is committed."""
-    gates: list[Gate] = []
     placements = bundle.manifest.engines.get(target.name)
     if placements is None:
         raise MmedgeError(f"{bundle.path} is not compiled for {target.name}", f"mmedge compile {bundle.path} --target {target.name}")
+    gates: list[Gate] = []
+    for gate in _gates(bundle, target, placements):
+        report(f"{gate.word():4} {gate.name}: {_said(gate)}")  # as it is found: a small device takes minutes for all of them
+        gates.append(gate)
+    made = bundle.manifest
+    return made.model_copy(update={"gates": {**made.gates, f"check {target.name}": tuple(gates)}})
+
+
+def _gates(bundle: Bundle, target: Target, placements: Mapping[str, Placement]) -> Iterator[Gate]:
     for role in bundle.manifest.models:
         if waiting := [placed for name, placed in placements.items() if name.startswith(f"{role}/") and placed.state != "ready"]:
             how = "built on the device" if any(placed.state == "on-device" for placed in waiting) else "opened and checked first on the device"
-            gates.append(Gate(name=role, passed=True, note=f"not run: its engines are {how}; there: mmedge compile and mmedge check --target {target.name}"))
+            yield Gate(name=role, passed=True, note=f"not run: its engines are {how}; there: mmedge compile and mmedge check --target {target.name}")
         elif target.backends == ("null",):
-            gates.append(Gate(name=role, passed=True, note="not run: null computes nothing"))
+            yield Gate(name=role, passed=True, note="not run: null computes nothing")
         else:
             golden = Golden(bundle, role)
-            gates += _graphs(bundle, role, target, golden)
-            gates += _cases(bundle, role, target, golden)
-    for gate in gates:
-        report(f"{gate.word():4} {gate.name}: {_said(gate)}")
-    made = bundle.manifest
-    return made.model_copy(update={"gates": {**made.gates, f"check {target.name}": tuple(gates)}})
+            yield from _graphs(bundle, role, target, golden)
+            yield from _cases(bundle, role, target, golden)
 
 
 def _said(gate: Gate) -> str:
     """What a gate found: an answer as it is, a difference as a share of what it may be."""
     if isinstance(gate.value, float) and isinstance(gate.bound, float):
-        return f"{gate.value / gate.bound:.2%} of its bound" if gate.bound else f"differs by {gate.value}, and must not differ"
+        if gate.bound:
+            return f"{gate.value / gate.bound:.2%} of its bound"
+        return f"differs by {gate.value}, and must not differ" if gate.value else "equal"
     return gate.note if gate.value is None else str(gate.value)
 
 
-def _graphs(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Gate]:
-    gates = []
+def _graphs(bundle: Bundle, role: str, target: Target, golden: Golden) -> Iterator[Gate]:
     for name in bundle.manifest.models[role].graphs_for(target).values():
         placed = bundle.placement(role, name, target)
         feeds, reference = golden.graph(name)
         with bundle.runner(role, name, target) as runner:
             found, kind = drifts(runner.run(feeds), reference, placed.precision)
         worst = max(found, key=lambda output: found[output])
-        gates.append(
-            Gate(
-                name=f"graph {role}/{name}",
-                passed=found[worst] <= 1.0,
-                value=_fraction(found[worst]),
-                bound=1.0,
-                note=f"{kind} of {worst} as a fraction of its bound, {placed.backend} {placed.precision}",
-                outputs={output: _fraction(value) for output, value in found.items()},
-            )
+        yield Gate(
+            name=f"graph {role}/{name}",
+            passed=found[worst] <= 1.0,
+            value=_fraction(found[worst]),
+            bound=1.0,
+            note=f"{kind} of {worst} as a fraction of its bound, {placed.backend} {placed.precision}",
+            outputs={output: _fraction(value) for output, value in found.items()},
         )
-    return gates
 
 
 def _fraction(drift: float) -> float:
@@ -100,8 +102,7 @@ def _fraction(drift: float) -> float:
     return round(min(drift, 1e9), 4)
 
 
-def _cases(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Gate]:
-    gates = []
+def _cases(bundle: Bundle, role: str, target: Target, golden: Golden) -> Iterator[Gate]:
     exact = all(placed.precision == "fp32" for key, placed in bundle.manifest.engines[target.name].items() if key.startswith(f"{role}/"))
     with bundle.session(role, target) as session:
         for index, (case, arguments, expected) in enumerate(golden.cases()):
@@ -109,10 +110,9 @@ def _cases(bundle: Bundle, role: str, target: Target, golden: Golden) -> list[Ga
             try:
                 result = getattr(session, case.call)(**arguments)
             except NotInstalled as error:
-                gates.append(Gate(name=name, passed=True, note=f"not run: {error.what} ({error.fix})"))
+                yield Gate(name=name, passed=True, note=f"not run: {error.what} ({error.fix})")
                 continue
-            gates.append(_judge(name, result, expected, case.atol if exact or case.level == "processor" else max(case.atol, 2e-2)))
-    return gates
+            yield _judge(name, result, expected, case.atol if exact or case.level == "processor" else max(case.atol, 2e-2))
 
 
 def _judge(name: str, result: Any, expected: Any, atol: float) -> Gate:
