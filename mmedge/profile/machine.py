@@ -70,6 +70,8 @@ class Reading(Document):
     clock_mhz: float | None = None
     """Mean over the cores of this process."""
     free_mb: float | None = None
+    slowdown: dict[str, float] = {}
+    """Piece of fixed work -> how many times as long it took as at this machine's best (see ``pace``); empty over an interval."""
 
 
 class Conditions(Document):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from mmedge import cache
-from mmedge.documents import Document, dump_json, read_json, replace_file
 from mmedge.errors import MmedgeError
 from mmedge.profile import kernels
+from mmedge.profile.kept import Kept, keep, recall
 from mmedge.profile.machine import Reading, machine
 from mmedge.profile.readings import watch
 from mmedge.profile.verdict import CROWDED, STOLEN
@@ -48,11 +45,9 @@ class Place:
     """Of the graph: backends choose threads by it."""
 
 
-class Peaks(Document):
+class Peaks(Kept):
     """What kernels reached."""
 
-    key: dict[str, str]
-    """All that it depends on."""
     gflops_s: dict[str, Rate] = Field(min_length=1)
     """Of each kernel that is bound by arithmetic."""
     gb_s: dict[str, Annotated[dict[int, Rate], Field(min_length=1)]]
@@ -89,8 +84,7 @@ def peaks(place: Place, precision: Precision, measure: Measure, *, again: bool =
         key = identity(place, precision)
     except MmedgeError:  # not even a small graph opens so
         return None
-    path = cache.root() / "roof" / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.json"
-    kept = _read(path, key)
+    kept = recall("roof", key, Peaks)
     if kept and not again and (not kept.crowded or 0 <= now_s() - kept.at_s < AGAIN_S):
         return kept
     measured = measure(place, precision, SECOND_EFFORT_S if again else EFFORT_S)
@@ -103,11 +97,7 @@ def peaks(place: Place, precision: Precision, measure: Measure, *, again: bool =
         crowded=measured.crowded if kept is None or kept.crowded else "",
         at_s=round(now_s(), 1),
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, dump_json(found).encode())
-    except (OSError, MmedgeError):  # a cache that cannot be written costs the next profile some seconds, and this one nothing
-        pass
+    keep("roof", found)
     return found
 
 
@@ -189,14 +179,3 @@ def bandwidth(streams: Mapping[str, Mapping[int, float]], size_bytes: int) -> fl
 
 def _best(new: Mapping, old: Mapping) -> dict:  # type: ignore[type-arg]
     return {name: round(max(new.get(name, 0.0), old.get(name, 0.0)), 4) for name in {**old, **new}}
-
-
-def _read(path: Path, key: dict[str, str]) -> Peaks | None:
-    """What was kept; None where there is nothing, or something damaged or foreign."""
-    if not path.is_file():
-        return None
-    try:
-        kept = read_json(path, Peaks, fix="")
-    except MmedgeError:
-        return None
-    return kept if kept.key == key else None

@@ -16,6 +16,7 @@ import psutil
 
 from mmedge.profile.energy import meter
 from mmedge.profile.machine import SYSTEM, Conditions, Reading, affinity, frequencies, governor, listed, number, power_mode, text
+from mmedge.profile.pace import slowdown
 
 PERIOD_S = 0.5
 QUIET_S = 0.2
@@ -34,15 +35,24 @@ def watch() -> Watch:
 
 
 class Watch:
-    """Takes a reading before, some in a thread while the block runs, one after. Costs about a thousandth of one core, and 0.4 s at the edges.
+    """Takes a reading before, some in a thread while the block runs, one after. Costs about a thousandth of one core, and 0.5 s at the edges.
 
     ``conditions`` exists after the block, unless it ended with an error.
+
+    Args:
+        pace: how slow the machine is at a moment, as in ``Reading.slowdown``.
     """
 
     conditions: Conditions
 
-    def __init__(self, root: Path = SYSTEM, now_s: Callable[[], float] = time.perf_counter, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._root, self._now_s, self._sleep = root, now_s, sleep
+    def __init__(
+        self,
+        root: Path = SYSTEM,
+        now_s: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+        pace: Callable[[], dict[str, float]] = slowdown,
+    ) -> None:
+        self._root, self._now_s, self._sleep, self._pace = root, now_s, sleep, pace
         self._process = psutil.Process()
         self._cores = affinity()
         self._zones = _zones(root)
@@ -76,7 +86,8 @@ class Watch:
         begin = self._counts()
         self._sleep(QUIET_S)
         end = self._counts()
-        return reading(begin, end, [self._sample()]), end
+        quiet = reading(begin, end, [self._sample()]).model_copy(update={"slowdown": self._pace()})
+        return quiet, self._counts()
 
     def _keep_sampling(self) -> None:
         while not self._done.wait(PERIOD_S):

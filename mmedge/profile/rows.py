@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
-from mmedge.profile.report import Level, Profiles, Report, Row, Word
+from mmedge.profile.estimates import LEAST_MS
+from mmedge.profile.report import Level, Profiles, Report, Row, Rules, Startup, Word
 
 Key = tuple[Level, str, str, int]
 FEW = 4
 """Names in a sentence."""
+APART = {"p50_ms": 0.05, "p90_ms": 0.10}
+"""Percentile -> how far processes may differ in it."""
 
 
 def reports_of(made: Report | Profiles) -> tuple[Report, ...]:
@@ -36,13 +40,56 @@ def title(keys: Collection[Key], key: Key) -> str:
     return f"{key[1]} ({key[2]})" if sum(other[:2] == key[:2] for other in keys) > 1 and key[2] else key[1]
 
 
-def processes_disagree(report: Report) -> bool:
-    """Whether the whole is unstable though no row is: then fresh processes differ, and every time is in doubt."""
-    return _whole(report) == "unstable" and not any(row.verdict and row.verdict.word == "unstable" for row in report.rows)
+@dataclass(frozen=True)
+class Apart:
+    """How far processes are apart in a percentile of a graph's time."""
+
+    graph: str
+    excess: float
+    """As a multiple of what they may be."""
+    sentence: str
+
+
+def apart(rows: Sequence[Row], startup: Startup | None, rules: Rules) -> Iterator[Apart]:
+    """The fresh processes of a profile held against each other, and against the row that the profile itself has of the same graph.
+
+    A row of a pace is not: its times hold the wait in a queue.
+    """
+    processes = startup.processes if startup else ()
+    own = {row.name: row.latency for row in rows if row.level == "graph" and rules.mode == "closed"}
+    for percentile, most in APART.items():
+        each = [getattr(process, percentile) for process in processes]
+        for graph in dict.fromkeys(name for figures in each for name in figures):
+            times_ms = [figures[graph] for figures in each if graph in figures]
+            who = f"{len(times_ms)} fresh processes"
+            if graph in own and (ours_ms := getattr(own[graph], percentile)) is not None:
+                times_ms.append(ours_ms)
+                who += " and this one"
+            if len(times_ms) > 1:
+                share = max(times_ms) / max(min(times_ms), LEAST_MS) - 1
+                said = f"{graph}: {who} are {share:.1%} apart in {percentile[:3]}, {min(times_ms):.4g} to {max(times_ms):.4g} ms"
+                yield Apart(graph, share / most, said)
+
+
+def doubt(report: Report, row: Row) -> str:
+    """Why a graph or a verb is doubtful though its own samples say nothing against it: processes disagree about this graph, or one of this model.
+
+    A turn is mostly waiting, and a sum of many graphs: what one of them does in other processes says little about it.
+    """
+    about = {"graph": row.name, "verb": row.name.partition(".")[0] + "/"}.get(row.level)
+    found = [one for one in apart(report.rows, report.startup, report.rules) if one.excess > 1 and about and one.graph.startswith(about)]
+    return max(found, key=lambda one: one.excess).sentence if found else ""
+
+
+def evidence(report: Report, row: Row) -> tuple[str, ...]:
+    """What says that a row is as ``word_of`` has it, the most important first."""
+    if row.verdict and row.verdict.word != "stable":
+        return row.verdict.evidence
+    return tuple(filter(None, (doubt(report, row),)))
 
 
 def word_of(report: Report, row: Row | None = None) -> Word:
-    """Whether a time can be trusted: by the row's own verdict, and ``unstable`` for all where the fresh processes disagree.
+    """Whether a time can be trusted: by the row's own verdict, and ``unstable`` where processes disagree about it.
 
     Args:
         row: without one, of the starts: what the machine did to the rows, it did to them; that one row drifts says nothing of them.
@@ -50,7 +97,7 @@ def word_of(report: Report, row: Row | None = None) -> Word:
     if row is None:
         return "stable" if _whole(report) == "drifting" else _whole(report)
     own = row.verdict.word if row.verdict else "stable"
-    return "unstable" if own == "stable" and processes_disagree(report) else own
+    return "unstable" if own == "stable" and doubt(report, row) else own
 
 
 def _whole(report: Report) -> Word:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mmedge.profile.machine import describe
 from mmedge.profile.report import Profiles, Report, Row, Rules, Startup
-from mmedge.profile.rows import few, keyed, not_run_of, processes_disagree, reports_of, title, word_of
+from mmedge.profile.rows import evidence, few, keyed, not_run_of, reports_of, title, word_of
 
 WIDTH = 120
 NAMES, WHERE = 40, 20
@@ -140,12 +140,8 @@ def _legend(reports: Sequence[Report]) -> list[str]:
         marked = [row for row in report.rows if word_of(report, row) != "stable"]
         for word in dict.fromkeys(word_of(report, row) for row in marked):
             rows = [row for row in marked if word_of(report, row) == word]
-            if word == "unstable" and processes_disagree(report):
-                said = ["every figure", *(report.verdict.evidence[:1] if report.verdict else ())]
-            else:
-                named = "every figure" if len(rows) == len(report.rows) else few(list(dict.fromkeys(row.name for row in rows)))
-                said = [named, *(rows[0].verdict.evidence[:1] if rows[0].verdict else ())]
-            lines.append(entry(f"{MARK} {word}{place}", ": ".join(said)))
+            named = "every figure" if len(rows) == len(report.rows) else few(list(dict.fromkeys(row.name for row in rows)))
+            lines.append(entry(f"{MARK} {word}{place}", ": ".join((named, *evidence(report, rows[0])[:1]))))
     if any(row.samples and row.samples.dropped_ms for report in reports for row in report.rows):
         lines.append(entry("dropped", "calls that were due and given up after a second: it does not keep up with the pace"))
     if any(row.latency.p90_ms is None or row.latency.p99_ms is None for report in reports for row in report.rows):

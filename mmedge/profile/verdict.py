@@ -6,6 +6,7 @@ drifts, a busy machine scatters), and other processes also heat a chip. The evid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from mmedge.profile.estimates import LEAST_MS, SHORTEST, Values, median_interval
 from mmedge.profile.machine import Conditions, Reading
-from mmedge.profile.report import Row, Samples, Startup, Verdict, WarmUp, Word
-from mmedge.profile.rows import few
+from mmedge.profile.pace import ARITHMETIC, EVERYWHERE, MEMORY
+from mmedge.profile.report import Row, Rules, Samples, Startup, Verdict, WarmUp, Word
+from mmedge.profile.rows import apart, few
 
 ORDER: tuple[Word, ...] = ("contended", "throttled", "drifting", "unstable")
 
@@ -32,8 +34,10 @@ BEHIND = 5
 """Paced calls that are due at once, where it is more than a burst."""
 UNSURE = 0.1
 """The widest interval of a median, as a share of it: two runs then differ by about 5 %."""
-APART = {"p50": 0.05, "p90": 0.10}
-"""Percentile -> how far fresh processes may differ in it."""
+SLOWED = {ARITHMETIC: 1.10, EVERYWHERE: 1.10, MEMORY: 1.25}
+"""Piece of work -> how many times as long as at the machine's best it takes where the machine is slow; caches alone move the last by a tenth."""
+
+CLOSED = Rules()
 
 Finding = tuple[Word, str]
 
@@ -58,6 +62,7 @@ def judge(
         f"allowing for calls that depend on those before, the median lies between {low_ms:.4g} and {high_ms:.4g} ms ({(high_ms - low_ms) / p50_ms:.1%} of it)"
     )
     findings = [*_crowded(conditions, cores, available), *_throttled(conditions, moved)]
+    findings += [] if findings else _slowed(conditions, cores, available)
     if moved.real:
         findings.append(("drifting", moved.sentence))
     if high_ms - low_ms > UNSURE * p50_ms:
@@ -69,7 +74,7 @@ def judge(
     return _verdict(findings, [f"{len(values)} samples: {known}", moved.sentence, *_quiet(conditions)])
 
 
-def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions | None, *, available: float | None = None) -> Verdict:
+def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions | None, *, rules: Rules = CLOSED, available: float | None = None) -> Verdict:
     """Judge a whole report: the worst of its rows, the machine over the whole time, and whether fresh processes agree."""
     judged = [(row.name, row.verdict) for row in rows if row.verdict is not None]
     used = [row.usage.cores for row in rows if row.usage and row.usage.cores is not None]
@@ -79,9 +84,9 @@ def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions
             name, verdict = alike[0]
             said = f": {verdict.evidence[0]}" if verdict.evidence else ""
             findings.append((word, f"{len(alike)} of {len(judged)} rows {word}, {few(list(dict.fromkeys(each for each, _ in alike)))}; {name}{said}"))
-    spread = _spread(startup)
-    findings += [("unstable", sentence) for excess, sentence in spread if excess > 1]
-    agree = [max(spread)[1]] if spread else []
+    spread = sorted(apart(rows, startup, rules), key=lambda one: -one.excess)
+    findings += [("unstable", one.sentence) for one in spread if one.excess > 1]
+    agree = [one.sentence for one in spread[:1]]
     return _verdict(findings, [f"rows judged: {len(judged)}, all stable", *agree, *_quiet(conditions)])
 
 
@@ -180,6 +185,20 @@ def _throttled(conditions: Conditions | None, moved: Drift) -> list[Finding]:
     return [("throttled", sentence) for sentence in said]
 
 
+def _slowed(conditions: Conditions | None, cores: float | None, available: float | None) -> list[Finding]:
+    """The machine was slower than it can be, though nothing else says so: a guest is not told what the host's other guests take."""
+    most = dict(SLOWED)
+    if cores is not None and available is not None and cores < FULL * available:
+        del most[EVERYWHERE]  # a core that these calls did not need
+    found: dict[str, float] = {}
+    for reading in (conditions.before, conditions.after) if conditions else ():
+        for work, times in reading.slowdown.items():
+            if times >= max(most.get(work, math.inf), found.get(work, 0.0)):
+                found[work] = times
+    said = "beside these calls a fixed piece of {} took {:.2f} times as long as at this machine's best: others of its host, or a lower clock"
+    return [("contended", said.format(work, times)) for work, times in found.items()]
+
+
 def _quiet(conditions: Conditions | None) -> list[str]:
     """What was looked at of the machine."""
     if conditions is None:
@@ -195,21 +214,6 @@ def _reading(during: Reading) -> str:
         (during.clock_mhz, "{:.0f} MHz"),
     ]
     return ", ".join(text.format(value) for value, text in told if value is not None) or "the system tells nothing of other processes, heat or clocks"
-
-
-def _spread(startup: Startup | None) -> list[tuple[float, str]]:
-    """How far fresh processes are apart, graph by graph: as a multiple of what they may be, and in words."""
-    processes = startup.processes if startup else ()
-    found = []
-    for percentile, most in APART.items():
-        each = [process.p50_ms if percentile == "p50" else process.p90_ms for process in processes]
-        for name in dict.fromkeys(name for figures in each for name in figures):
-            times_ms = [figures[name] for figures in each if name in figures]
-            if len(times_ms) > 1:
-                apart = max(times_ms) / max(min(times_ms), LEAST_MS) - 1
-                said = f"{name}: {len(times_ms)} fresh processes are {apart:.1%} apart in {percentile}, {min(times_ms):.4g} to {max(times_ms):.4g} ms"
-                found.append((apart / most, said))
-    return found
 
 
 def _verdict(findings: Iterable[Finding], stable: Sequence[str]) -> Verdict:

@@ -158,8 +158,8 @@ def test_a_figure_of_an_unstable_run_is_marked_wherever_it_is_shown(compared):
     assert "~ from a run that was drifting" in shown and "b was drifting: it rose by 14 %" in shown
 
 
-def test_processes_that_disagree_mark_every_figure(compared):
-    made = compared(report(), report(seed=1, verdict=Verdict(word="unstable", evidence=("the processes differ by 9 %",))))
+def test_processes_that_disagree_mark_the_figures_of_that_model(compared):
+    made = compared(report(processes=0), report(processes=0.1, verdict=Verdict(word="unstable", evidence=("the processes differ by 29 %",))))
     assert {figure.verdicts for figure in made.pairs[0].figures if figure.unit == "ms"} == {("stable", "unstable")}
 
 

@@ -21,6 +21,7 @@ class World:
     def __init__(self, root, monkeypatch):
         self.root, self.now_s = root, 100.0
         self.user_s, self.idle_s, self.steal_s, self.ours_s = 50.0, 500.0, 1.0, 20.0
+        self.slow = iter((1.0, 1.4))
         self.rates = {"user_s": 0.0, "idle_s": 2.0, "steal_s": 0.0, "ours_s": 0.0}
         memory = {"MemTotal": 4194304, "MemFree": 1048576, "MemAvailable": 2097152, "Cached": 0, "Buffers": 0, "Shmem": 0, "Active": 0, "Inactive": 0}
         tree(root, {"proc/meminfo": "".join(f"{name}: {kb} kB\n" for name, kb in memory.items())})
@@ -39,7 +40,7 @@ class World:
         tree(self.root, {"proc/stat": stat, f"proc/{os.getpid()}/stat": own})
 
     def watch(self):
-        return Watch(self.root, lambda: self.now_s, self.sleep)
+        return Watch(self.root, lambda: self.now_s, self.sleep, lambda: {"arithmetic": next(self.slow)})
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def test_a_burner_beside_us_is_others_and_our_own_work_is_not(world):
     assert (made.before.steal, made.during.steal, made.after.steal) == (0.0, 0.125, 0.0)
     assert made.during.free_mb == 2048
     assert made.energy == "no meter: not of interest"
+    assert [reading.slowdown for reading in (made.before, made.during, made.after)] == [{"arithmetic": 1.0}, {}, {"arithmetic": 1.4}]
 
 
 def test_a_system_without_sensors_tells_null(world):

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made import QUIET, during
 
 from mmedge.profile import estimates
 from mmedge.profile.machine import Conditions, Reading
 from mmedge.profile.protocol import measure
-from mmedge.profile.report import Fresh, Latency, Row, Rules, Samples, Startup, Usage, Verdict, WarmUp
-from mmedge.profile.verdict import drift, judge, overall
+from mmedge.profile.report import Rules, Samples, WarmUp
+from mmedge.profile.verdict import drift, judge
 
-QUIET = Conditions(
-    before=Reading(load=0.1, steal=0.0, others=0.03, temperature_c=45, clock_mhz=2000),
-    during=Reading(load=0.6, steal=0.001, others=0.04, temperature_c=55, clock_mhz=1990),
-    after=Reading(load=0.9, steal=0.001, others=0.03, temperature_c=56, clock_mhz=1990),
-)
 SETTLED = WarmUp(runs=30, seconds=0.3, stable=True)
-
-
-def during(conditions=QUIET, **readings):
-    return conditions.model_copy(update={"during": conditions.during.model_copy(update=readings)})
 
 
 def series(values_ms, dropped_ms=()):
@@ -172,6 +164,25 @@ def test_stolen_time_is_contended():
     assert word(series(noisy()), during(steal=0.01)) == "stable"
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_machine_slower_than_its_best_is_contended(when):
+    def slow(**times):
+        return QUIET.model_copy(update={when: Reading(slowdown={work.replace("_", " "): value for work, value in times.items()})})
+
+    told = judge(series(noisy()), slow(arithmetic=1.31, memory=1.1), warm_up=SETTLED)
+    assert told.word == "contended" and "arithmetic took 1.31 times as long" in told.evidence[0]
+    assert word(series(noisy()), slow(arithmetic=1.05, memory=1.2)) == "stable"
+    assert word(series(noisy()), slow(memory=1.4)) == "contended"
+    everywhere = slow(arithmetic_on_every_core=1.5)
+    assert [word(series(noisy()), everywhere, cores=cores, available=2) for cores in (1.0, 1.9)] == ["stable", "contended"]
+
+
+def test_a_cause_that_is_known_explains_a_slow_machine():
+    hot = during(temperature_c=96, clock_mhz=1600).model_copy(update={"after": Reading(slowdown={"arithmetic": 1.3})})
+    told = judge(series(ramp(0.3)), hot, warm_up=SETTLED, cores=1.9, available=2)
+    assert told.word == "throttled" and not any("arithmetic" in sentence for sentence in told.evidence)
+
+
 def test_the_load_speaks_where_others_are_not_told():
     untold = during(others=None)
     for load, expected in ((3.9, "contended"), (2.1, "stable")):
@@ -221,77 +232,6 @@ def test_a_warm_up_that_never_settled_is_unstable():
 def test_calls_that_were_given_up_are_unstable():
     told = judge(series(noisy(), dropped_ms=(1.0, 2.0, 3.0)), QUIET)
     assert told.word == "unstable" and "3 of 303 calls were given up" in told.evidence[0] and "keep up" in told.evidence[0]
-
-
-# The whole report
-
-
-def row(name, word="stable", *evidence, cores=None):
-    usage = Usage(cores=cores)
-    return Row(
-        level="graph",
-        name=name,
-        where="ort fp32",
-        latency=Latency(n=1, p50_ms=1, min_ms=1, max_ms=1),
-        usage=usage,
-        verdict=Verdict(word=word, evidence=evidence),
-    )
-
-
-def fresh(**p50_ms):
-    figures = dict.fromkeys(
-        ("import_ms", "load_ms", "compile_ms", "first_inference_ms", "first_answer_ms", "peak_rss_mb", "steady_rss_mb", "steady_pss_mb"), 1.0
-    )
-    return Fresh(**figures, p50_ms=p50_ms)
-
-
-def started(*medians_ms):
-    return Startup(processes=tuple(fresh(vision=ms, audio=20.0) for ms in medians_ms), answer="vision")
-
-
-def test_a_report_is_as_good_as_its_worst_row():
-    rows = [row("a"), row("b", "unstable", "the median is not known"), row("c", "drifting", "it went from 1 to 2 ms"), row("d", "drifting")]
-    told = overall(rows, None, QUIET)
-    assert told.word == "drifting"
-    assert told.evidence[0] == "2 of 4 rows drifting, c, d; c: it went from 1 to 2 ms"
-    assert told.evidence[1] == "1 of 4 rows unstable, b; b: the median is not known"
-    assert overall([*rows, row("e", "throttled")], None, QUIET).word == "throttled"
-    assert overall([*rows, row("e", "throttled"), row("f", "contended")], None, QUIET).word == "contended"
-
-
-def test_rows_without_a_verdict_say_nothing():
-    bare = Row(level="stage", name="x", where="wait", latency=Latency(n=1, p50_ms=1, min_ms=1, max_ms=1))
-    assert overall([row("a"), bare], None, None).evidence[0] == "rows judged: 1, all stable"
-
-
-@pytest.mark.parametrize(("medians_ms", "expected"), [((10, 10.2, 10.4, 10.1, 10.3), "stable"), ((10, 10.2, 10.6, 10.1, 10.3), "unstable")])
-def test_fresh_processes_must_agree_within_5_percent(medians_ms, expected):
-    told = overall([row("a")], started(*medians_ms), QUIET)
-    assert told.word == expected
-    assert any("vision: 5 fresh processes are" in sentence and f"{max(medians_ms) / 10 - 1:.1%} apart" in sentence for sentence in told.evidence)
-    assert not any("audio" in sentence for sentence in told.evidence)
-
-
-@pytest.mark.parametrize(("tails_ms", "expected"), [((20, 21.9, 20.5), "stable"), ((20, 22.1, 20.5), "unstable")])
-def test_their_90th_percentiles_must_agree_within_10_percent(tails_ms, expected):
-    processes = tuple(fresh(vision=10.0).model_copy(update={"p90_ms": {"vision": ms}}) for ms in tails_ms)
-    told = overall([row("a")], Startup(processes=processes, answer="vision"), QUIET)
-    assert told.word == expected
-    assert any("in p90, 20 to" in sentence for sentence in told.evidence)
-
-
-def test_a_90th_percentile_that_one_process_alone_has_is_compared_with_nothing():
-    processes = fresh(vision=10.0).model_copy(update={"p90_ms": {"vision": 90.0}}), fresh(vision=10.0)
-    assert overall([row("a")], Startup(processes=processes, answer="vision"), QUIET).word == "stable"
-
-
-def test_one_process_agrees_with_itself():
-    assert overall([row("a")], started(10), QUIET).word == "stable"
-
-
-def test_a_busy_machine_explains_processes_that_disagree():
-    told = overall([row("a", cores=1.9)], started(10, 14), during(others=1.2), available=2)
-    assert told.word == "contended" and "40.0% apart" in told.evidence[1]
 
 
 def test_calls_that_come_faster_than_they_are_served_are_said_to_come_too_fast():

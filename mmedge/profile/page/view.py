@@ -12,7 +12,7 @@ from mmedge.profile.page.figures import SMALL, WIDE, distribution, drift, outsid
 from mmedge.profile.page.maps import candidates, roofline
 from mmedge.profile.page.numbers import ms, whole
 from mmedge.profile.report import Fresh, Kind, Report, Row, Rules, Trial
-from mmedge.profile.rows import keyed, title, word_of
+from mmedge.profile.rows import evidence, keyed, title, word_of
 from mmedge.profile.table import MARK, MEMORY, STARTS
 
 SHOWN_KINDS = 9
@@ -41,7 +41,7 @@ class View:
         self.gave_up = any(row.samples and row.samples.dropped_ms for _, row in sampled)
         self.distributions = [(named, row, outside(row), distribution(row, named, points)) for named, row in sampled]
         self.drifts = [(named, row, outside(row), drift(row, named, points)) for named, row in sampled]
-        self.doubtful = [(named, row) for named, row in self.rows if row.verdict and row.verdict.word != "stable" and row.verdict.evidence]
+        self.doubtful = [(named, word, why) for named, row in self.rows if (word := word_of(report, row)) != "stable" and (why := evidence(report, row))]
         self.whole = [(named, row) for named, row in self.rows if row.breakdown]
         slowest = sorted(self.rows, key=lambda one: -one[1].latency.p50_ms)
         self.operators = [(named, row) for named, row in slowest if row.operators and row.operators.kinds]
@@ -61,6 +61,10 @@ class View:
         drawn = [(row, roof) for _, row, roof in self.roofs if min(roof.flops, roof.bytes, roof.gflops_s, roof.gb_s, row.latency.p50_ms) > 0]
         self.roofline = (roofline(drawn, WIDE), roofline(drawn, SMALL)) if drawn else None
         self.candidates = _candidates(report)
+
+    def word(self, row: Row) -> str:
+        """Its verdict, where it has one."""
+        return word_of(self.report, row) if row.verdict else ""
 
     def mark(self, row: Row | None = None) -> str:
         """What stands behind a figure that is not to be trusted; without a row, behind those of start-up and memory."""

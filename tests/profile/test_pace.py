@@ -1,0 +1,50 @@
+"""How slow the machine is, against its own best."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmedge import cache
+from mmedge.profile import pace
+from mmedge.profile.pace import pieces, slowdown
+from mmedge.profile.verdict import SLOWED
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path))
+
+
+def told(**ms):
+    return slowdown(lambda: ms)
+
+
+def test_the_first_look_is_the_best_there_is_and_a_better_one_takes_its_place():
+    assert told(arithmetic=4.0) == {"arithmetic": 1.0}
+    assert told(arithmetic=6.0) == {"arithmetic": 1.5}
+    assert told(arithmetic=3.0) == {"arithmetic": 1.0}
+    assert told(arithmetic=6.0) == {"arithmetic": 2.0}
+
+
+def test_a_machine_that_is_set_otherwise_has_a_best_of_its_own(monkeypatch):
+    told(arithmetic=4.0)
+    facts = pace.machine()
+    monkeypatch.setattr(pace, "machine", lambda: facts.model_copy(update={"power_mode": "15W"}))
+    assert told(arithmetic=8.0) == {"arithmetic": 1.0}
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"key": {}, "ms": {"arithmetic": 1e-9}}', '{"key": {}, "ms": {"arithmetic": -1}}'])
+def test_a_damaged_or_foreign_file_is_no_best(damage):
+    told(arithmetic=4.0)
+    (file,) = (cache.root() / "pace").iterdir()
+    file.write_text(damage)
+    assert told(arithmetic=8.0) == {"arithmetic": 1.0}
+
+
+def test_a_cache_that_cannot_be_written_knows_no_best():
+    (cache.root() / "pace").write_text("a file where the folder should be")
+    assert [told(arithmetic=ms) for ms in (4.0, 8.0)] == [{"arithmetic": 1.0}] * 2
+
+
+def test_every_piece_takes_a_time():
+    assert all(ms > 0 for ms in pieces().values()) and set(pieces()) == set(SLOWED)
