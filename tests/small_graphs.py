@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import numpy_helper, parser
+
+from mmedge.build.weights import Weights
 
 
 def write(path, text, opset=18, **constants):
@@ -28,3 +31,17 @@ def types(path):
 def made_by(path, kind):
     """The nodes of one operator."""
     return [node for node in onnx.load(path).graph.node if node.op_type == kind]
+
+
+def share(paths, weights):
+    """Put the large tensors of some graphs into one file, as a bundle has them."""
+    with Weights(weights) as taken:
+        for path in paths:
+            model = ir.load(path)
+            taken.take(model)
+            ir.save(model, path)
+
+
+def relative(got, reference):
+    """Relative L2."""
+    return float(np.linalg.norm(got.astype(np.float64) - reference) / np.linalg.norm(reference))

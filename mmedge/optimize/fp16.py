@@ -16,6 +16,7 @@ import numpy as np
 
 from mmedge.errors import MmedgeError, first_line
 from mmedge.need import need
+from mmedge.optimize import tables
 from mmedge.optimize.half_weights import HalfWeights, read, to_half
 from mmedge.tensors import Array
 
@@ -71,6 +72,7 @@ def half(path: Path, out: Path, *, keep_float: Collection[str] = (), weights: Ha
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, _ir().ExternalTensor) and value.const_value.dtype != _ir().DataType.FLOAT16:
             value.const_value = _ir().tensor(read(value.const_value), name=value.name)
+    tables.pad(model.graph)
     _ir().save(model, str(out))
     _assert_unique(out)
     asked = set(keep_float)

@@ -17,6 +17,8 @@ from mmedge.tensors import Array
 
 ALIGN_BYTES = 4096
 """Where a runtime maps the file into memory, tensors begin on a page."""
+ROWS = 8
+"""What has two dimensions has room behind it for rows up to a multiple of this, see ``with_rows``."""
 
 
 class HalfWeights:
@@ -26,16 +28,18 @@ class HalfWeights:
         """Args: graphs: the ONNX files that share a weights file; the layout is that of all their tensors."""
         ir = need("onnx_ir", extra="build")
         self._sources: dict[int, Any] = {}
+        rooms: dict[int, int] = {}
         for path in graphs:
             for value in ir.load(str(path)).graph.initializers.values():
                 tensor = value.const_value
                 if isinstance(tensor, ir.ExternalTensor) and tensor.dtype == ir.DataType.FLOAT:
-                    self._sources[tensor.offset or 0] = tensor
+                    offset = tensor.offset or 0
+                    self._sources[offset], rooms[offset] = tensor, max(rooms.get(offset, 0), _room(tensor))
         self._places: dict[int, int] = {}
         end = 0
         for offset in sorted(self._sources):
             self._places[offset] = end = -(-end // ALIGN_BYTES) * ALIGN_BYTES
-            end += self._sources[offset].size * 2
+            end += rooms[offset] * 2
         self.size_bytes = end
         self.path: Path | None = None
 
@@ -45,6 +49,7 @@ class HalfWeights:
             for offset, place in self._places.items():
                 file.write(b"\0" * (place - file.tell()))
                 file.write(to_half(read(self._sources[offset])).reshape(-1).view(np.uint8).data)  # numpy's own writer does not say that a disk is full
+            file.write(b"\0" * (self.size_bytes - file.tell()))
 
     def at(self, path: Path) -> HalfWeights:
         """Let tensors be placed in the file at ``path``, in the folder of the graphs that will use it."""
@@ -58,6 +63,26 @@ class HalfWeights:
             return None
         place, size = self._places[tensor.offset or 0], tensor.size * 2
         return ir.ExternalTensor(self.path.name, place, size, ir.DataType.FLOAT16, shape=tensor.shape, name=tensor.name, base_dir=str(self.path.parent))
+
+
+def _room(tensor: Any) -> int:
+    """The numbers of a tensor, and of the rows that it may be given."""
+    shape = tensor.shape.numpy()
+    return int(tensor.size + (-shape[0] % ROWS * shape[1] if len(shape) == 2 else 0))
+
+
+def with_rows(tensor: Any, rows: int) -> Any:
+    """An ``onnx_ir`` tensor of two dimensions with zeros behind it. One of a file that ``HalfWeights`` wrote takes those that follow it there.
+
+    Args:
+        rows: at most the next multiple of ``ROWS``.
+    """
+    ir = need("onnx_ir", extra="build")
+    columns = tensor.shape[1]
+    if isinstance(tensor, ir.ExternalTensor):
+        length, shape = tensor.length // tensor.shape[0] * rows, ir.Shape([rows, columns])
+        return ir.ExternalTensor(tensor.location, tensor.offset, length, tensor.dtype, shape=shape, name=tensor.name, base_dir=tensor.base_dir)
+    return ir.tensor(np.pad(read(tensor), ((0, rows - tensor.shape[0]), (0, 0))), name=tensor.name)
 
 
 def read(tensor: Any) -> Array:

@@ -24,9 +24,7 @@ pytestmark = pytest.mark.slow
 
 sys.path.append(str(Path(__file__).parents[2] / "bench"))
 MOST_TIMES = 1.3
-"""An engine may be so many times as large as its weights in fp16. Whisper base's decoder may be more: TensorRT-RTX keeps a table that is looked up and
-multiplied by twice where its rows are odd in number, as Whisper's 51865 are (with 51864 or 51872 it is there once)."""
-TABLE_TWICE = {"decoder-scatternd": 1.7}
+"""An engine may be so many times as large as its weights in fp16."""
 SMALL_MB = 1.0
 """Below it, what every engine holds besides its weights counts."""
 
@@ -55,9 +53,9 @@ def test_every_graph_becomes_an_engine_in_fp16(tmp_path, name, graphs):
     for target, state in (("jetson", "on-device"), ("rtx", "built")):
         placements = made.manifest.engines[target]
         assert list(placements) == [f"{role}/{graph}" for graph in graphs]
-        for graph, placed in ((name.partition("/")[2], one) for name, one in placements.items()):
+        for graph, placed in placements.items():
             (evidence,) = placed.evidence
             print(target, graph, evidence.on, evidence.note)
             assert (placed.backend, placed.precision, placed.state, evidence.kind) == ("tensorrt", "fp16", state, "built")
             size_mb, times = map(float, re.search(r"([\d.]+) MB in .* s, ([\d.]+) times its weights", evidence.note).groups())
-            assert times <= TABLE_TWICE.get(graph, MOST_TIMES) or size_mb < SMALL_MB
+            assert times <= MOST_TIMES or size_mb < SMALL_MB
