@@ -11,6 +11,7 @@ import numpy as np
 
 from mmedge import manifest, runner
 from mmedge.bundle import Bundle
+from mmedge.errors import MmedgeError, first_line
 from mmedge.family import Case, Media, OnnxGraph
 from mmedge.need import need
 from mmedge.tensors import Array
@@ -20,6 +21,10 @@ FILES = {"cat": "cat.jpg", "coffee": "coffee.jpg", "question": "question.wav", "
 
 SMALL_BYTES = 10 << 20
 """The reference evaluator is numpy, operator by operator: above this size it would take minutes."""
+
+LACKING = ("No implementation for operator", "No default implementation for operator", "Except for dimension")
+"""What it says of an operator that it knows in other versions than the file's, and of a GatherElements with fewer indexes than there is to gather from, as
+Piper's voices have; the errors are a plain RuntimeError and ValueError."""
 
 
 def media() -> Media:
@@ -41,13 +46,28 @@ def reference_outputs(graph: runner.Graph, source: OnnxGraph) -> tuple[dict[str,
 
 
 def _by_definition(graph: runner.Graph, source: OnnxGraph) -> tuple[list[Any], str] | None:
-    """By numpy, operator by operator. None: the evaluator lacks one of them, such as DequantizeLinear before opset 19."""
-    onnx = need("onnx", extra="build")
+    """By numpy, operator by operator. None: the evaluator lacks one of them, such as DequantizeLinear before opset 19.
+
+    Raises:
+        MmedgeError: it has them all and fails, as where the file breaks the definition of one.
+    """
+    onnx, reference = need("onnx", extra="build"), need("onnx.reference", extra="build")
     try:
-        outputs = need("onnx.reference", extra="build").ReferenceEvaluator(str(graph.path)).run(None, source.feeds)
-    except Exception:  # what it lacks shows as errors of many kinds, and whether the file itself is sound is found out next
-        return None
+        outputs = reference.ReferenceEvaluator(str(graph.path)).run(None, source.feeds)
+    except Exception as error:  # as many kinds as operators
+        if _lacking(error):
+            return None
+        raise MmedgeError(
+            f"{graph.path.name} cannot be computed as onnx {onnx.__version__} defines it: {first_line(error)}",
+            "have onnx.checker.check_model look at the file; if it finds nothing, report it",
+        ) from error
     return outputs, f"onnx {onnx.__version__} reference evaluator"
+
+
+def _lacking(error: Exception) -> bool:
+    """Whether the evaluator has no implementation of an operator, at all or of what the file wants of it."""
+    context = need("onnx.reference.op_run", extra="build").RuntimeContextError
+    return isinstance(error, (NotImplementedError, context)) or str(error).startswith(LACKING)
 
 
 def _unoptimised(graph: runner.Graph, source: OnnxGraph) -> tuple[list[Any], str]:
