@@ -227,7 +227,7 @@ class Bundle:
         graph = self.graph(role, name)
         made_of = next((variant for variant in graph.variants.values() if variant.sha256 == placed.made_of), graph)
         candidate = runner.Candidate(made_of, placed.precision)
-        return backend, runner.Engine(candidate, self.file(placed.file) if placed.file else None)
+        return backend, runner.Engine(candidate, self.file(placed.file) if placed.file else None, placed.key)
 
     @contextlib.contextmanager
     def runner(self, role: str, name: str, target: Target) -> Iterator[Runner]:

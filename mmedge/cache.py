@@ -25,6 +25,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from mmedge.errors import MmedgeError
 
@@ -81,12 +82,8 @@ def no_space() -> NoSpace:
 @contextlib.contextmanager
 def locked(key: str, trace: Trace | None = None) -> Iterator[Path]:
     """Hold the lock of ``key`` against threads and processes; yields an empty scratch folder on the cache's own disk."""
-    safe = hashlib.sha256(key.encode()).hexdigest()[:16]
-    lock, scratch = root() / "locks" / safe, root() / "tmp" / safe
-    with writing():
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("ab")
-    with handle:
+    scratch = root() / "tmp" / _safe(key)
+    with _lock(key) as handle:
         if fcntl is not None:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,6 +98,30 @@ def locked(key: str, trace: Trace | None = None) -> Iterator[Path]:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked_if_free(key: str) -> Iterator[bool]:
+    """As ``locked``, without a folder and without waiting. Yields whether the lock is held now: another one may have it."""
+    with _lock(key) as handle:
+        free = True
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                free = False
+        yield free
+
+
+def _lock(key: str) -> BinaryIO:
+    path = root() / "locks" / _safe(key)
+    with writing():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+
+
+def _safe(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def sha256_of(path: Path) -> str:

@@ -229,13 +229,14 @@ def recipes(as_json: options.Json = False) -> None:
 @app.command()
 def doctor(target: options.Health = None, as_json: options.Json = False) -> None:
     """Say what this machine can do, and what to install for more."""
-    from mmedge.deploy.doctor import doctor, hold, table
+    from mmedge.deploy.doctor import asked, doctor, hold, table
 
+    wanted = None if target is None else asked(target)
     made = doctor()
     if not as_json:
         print(table(made))
-    if target is not None:
-        hold(target)
+    if wanted is not None:
+        hold(wanted)
     if as_json:
         _show(made, as_json, "")
 

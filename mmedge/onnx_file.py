@@ -23,7 +23,7 @@ FIELDS = {
     "Graph": "Node* node 1, string name 2, Tensor* initializer 5, Value* input 11, Value* output 12, Value* value_info 13",
     "Node": "string* input 1, string* output 2, string name 3, string op_type 4, Attribute* attribute 5, string domain 7, Entry* metadata_props 9",
     "Attribute": "string name 1, int64 i 3, bytes s 4, Tensor t 5, Graph g 6, int64* ints 8, Graph* graphs 11, int32 type 20",
-    "Tensor": "int64* dims 1, int32 data_type 2, string name 8, bytes raw_data 9, Entry* external_data 13, int32 data_location 14",
+    "Tensor": "int64* dims 1, int32 data_type 2, int32* int32_data 5, string name 8, bytes raw_data 9, Entry* external_data 13, int32 data_location 14",
     "Entry": "string key 1, string value 2",
     "Value": "string name 1, Type type 2",
     "Type": "TensorType tensor_type 1",

@@ -127,6 +127,8 @@ class Engine:
     candidate: Candidate
     path: Path | None = None
     """The compiled file, or None where the runtime opens the ONNX file itself."""
+    key: Mapping[str, str] = field(default_factory=dict)
+    """What it is bound to, where it was made before: one that was made for something else is not opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +158,27 @@ class OperatorTime:
 class Backend(Protocol):
     """The module ``mmedge.backends.NAME``."""
 
-    def probe(self) -> Facts: ...
+    def probe(self, target: Target | None = None) -> Facts:
+        """What is here of what a target asks for; without one, of all that there is."""
+        ...
+
+    def options(self, target: Target) -> Any:
+        """What a target sets for it. Raises MmedgeError: that is nothing that it takes."""
+        ...
+
     def candidates(self, graph: Graph, target: Target) -> list[Candidate]: ...
     def compile(self, candidate: Candidate, target: Target, out: Path) -> Engine: ...
     def open(self, engine: Engine, target: Target) -> Runner: ...
     def operators(self, engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operated | None:
         """Run a graph under the runtime's own profiler; None where it has none."""
         ...
+
+
+def hold_options(target: Target) -> None:
+    """Before any work is done. Raises MmedgeError: one of the target's backends does not take what the target sets for it."""
+    for name in target.backends:
+        if name in backend_names():
+            load_backend(name).options(target)
 
 
 def backend_names() -> list[str]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from mmedge import catalog
 from mmedge.documents import Document, read_toml
 from mmedge.errors import MmedgeError
 from mmedge.need import have
+from mmedge.quantization import BLOCKED_OPSET, Tables, WeightOnly
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 
@@ -26,6 +28,12 @@ SYSTEM = Path("/")
 
 TENSOR_SCATTER_OPSET = 24
 """The first with TensorScatter, which a runtime may do in place; TensorRT reads it from 10.15 on."""
+
+
+def _capability(text: str) -> str:
+    if not re.fullmatch("[0-9]{1,3}[.][0-9]", text):
+        raise ValueError(f"{text!r} is no compute capability: NVIDIA writes them as 8.7")
+    return text
 
 
 class Detect(Document):
@@ -54,23 +62,35 @@ class Target(Document):
     precisions: dict[str, Annotated[tuple[Precision, ...], Field(min_length=1)]] = {}
     options: dict[str, dict[str, Any]] = {}
     """backend -> the runtime's own options."""
+    quantize: Tables = {}
+    """backend -> ways to quantize a graph for it: each is a candidate, what it loses and gains is measured."""
     max_opset: int
     max_ir: int
     python: str = ">=3.10"
     cache: Literal["growing", "fixed"] = "growing"
     """The form of a decoder's key/value cache. ``fixed``: its full length from the start, so that no shape changes between steps."""
     memory_mb: int | None = None
+    """Of the board with the least. On a board itself, what that has counts."""
     build_on: Literal["anywhere", "device"] = "anywhere"
     """``device``: engines can only be built on the board itself."""
     boards: tuple[Board, ...] = ()
     """The Jetsons that it stands for."""
     l4t: tuple[tuple[str, str], ...] = ()
     """Ranges of Jetson Linux that are known for them, from and to; an end counts with all that is below it: 38.2 covers 38.2.1."""
-    compute_capability: tuple[str, ...] = ()
+    compute_capability: tuple[Annotated[str, AfterValidator(_capability)], ...] = ()
     """NVIDIA's name for what a GPU's kernels are built for: ``8.7``. Empty: whatever the GPU is."""
     dla_cores: int | None = None
     """NVIDIA's accelerators for convolutions, on the member with the fewest."""
     detect: Detect | None = None
+
+    @model_validator(mode="after")
+    def _can_quantize(self) -> Target:
+        if stray := next((name for name in self.quantize if name not in self.backends), None):
+            raise ValueError(f"quantize.{stray}: the target does not run on {stray}: its backends are {', '.join(self.backends)}")
+        blocked = any(isinstance(one, WeightOnly) and one.bits == 4 for one in self.quantize.get("tensorrt", ()))
+        if blocked and self.max_opset < BLOCKED_OPSET:
+            raise ValueError(f"quantize.tensorrt: weights of 4 bits need opset {BLOCKED_OPSET}, and the target takes up to {self.max_opset}")
+        return self
 
     @property
     def scatter(self) -> Scatter | None:

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from mmedge.target import Target
 
 
-def probe() -> Facts:
+def probe(target: Target | None = None) -> Facts:
     return Facts(True, version="1", reason="computes nothing")
+
+
+def options(target: Target) -> None:
+    """There are none."""
 
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from mmedge.target import Target
 
 
-def probe() -> Facts:
+def probe(target: Target | None = None) -> Facts:
     if not have("onnx"):
         return Facts(False, reason="onnx is not installed", fix='pip install "mmedge[build]"')
     return Facts(True, version=need("onnx", extra="build").__version__, reason="numpy")
+
+
+def options(target: Target) -> None:
+    """There are none."""
 
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:

@@ -24,6 +24,7 @@ from mmedge.errors import GateFailed, MmedgeError
 from mmedge.family import Allow, Exported, TorchGraph, load_family
 from mmedge.need import need
 from mmedge.recipe import Model, Recipe
+from mmedge.runner import hold_options
 from mmedge.target import Target
 
 Report = Callable[[str], None]
@@ -40,6 +41,8 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
         MmedgeError: a file cannot be had, a model cannot be exported, or a target cannot take the graphs.
         GateFailed: a graph does not compute what its module computes, or the check of a target failed.
     """
+    for target in targets:
+        hold_options(target)
     with Bundle.writing(out, create=True) as bundle, bundle.scratch() as scratch:
         bundle.manifest = _make(bundle, recipe, scratch, targets, allow, offline, report)
         for target in targets:

@@ -6,12 +6,12 @@ import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mmedge import runner
+from mmedge import cache, runner
 from mmedge.backends.tensorrt import flavour as flavours
 from mmedge.backends.tensorrt import store
 from mmedge.bundle import Bundle
 from mmedge.deploy.elsewhere import PREFERRED, Offer, foresee, unopened
-from mmedge.deploy.memory import Memory, estimate, mb, require
+from mmedge.deploy.memory import Memory, estimate, limit_mb, mb, require
 from mmedge.deploy.plan import Planning, write_plan
 from mmedge.deploy.ranges import with_ranges
 from mmedge.errors import GateFailed, MmedgeError
@@ -54,9 +54,11 @@ def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
     """The bundle's manifest with a placement for every graph on ``target``, and the variants that the target wants; nothing is committed.
 
     Raises:
-        MmedgeError: no backend of the target works here, a graph fits on none, its boards lack the memory, or its build plan cannot be written.
+        MmedgeError: the target's options are wrong, none of its backends works here, a graph fits on none, its boards lack the memory, or its build plan
+            cannot be written.
         GateFailed: a graph holds its golden bound on no backend.
     """
+    runner.hold_options(target)
     offers = _offers(bundle, target, report)
     memory = _memory(bundle, offers, target, report)
     made, before = bundle.manifest, bundle.manifest.engines.get(target.name, {})
@@ -124,11 +126,12 @@ def _half(bundle: Bundle, role: str, key: str, golden: Golden, report: Report) -
 
 def _memory(bundle: Bundle, offers: list[Offer], target: Target, report: Report) -> Memory | None:
     """What the bundle needs of a target whose memory is known. Raises MmedgeError: more than there is."""
-    if target.memory_mb is None:
+    limit = limit_mb(target)
+    if limit is None:
         return None
     memory = estimate({offer.name: (offer.graph, _precision(offer, target)) for offer in offers})
-    require(memory, target, bundle.path.name)
-    report(f"{target.name}: about {mb(memory.total_mb)} of {target.memory_mb} MB of memory ({memory.parts()}), without the system's and the runtime's own")
+    require(memory, limit, target, bundle.path.name)
+    report(f"{target.name}: about {mb(memory.total_mb)} of {limit} MB of memory ({memory.parts()}), without the system's and the runtime's own")
     return memory
 
 
@@ -155,12 +158,13 @@ def _place(bundle: Bundle, offer: Offer, target: Target, before: Placement | Non
         if backend not in runner.backend_names():
             refusals.append(Trial(backend=backend, precision="", note=f"this version of mmedge has no {backend} backend"))
             continue
-        facts = runner.load_backend(backend).probe()
+        facts = runner.load_backend(backend).probe(target)
         if not facts.available and backend == "tensorrt" and flavours.options(target).trtexec and flavours.version("tensorrt") is None:
             try:
                 return unopened(bundle, offer, target)
             except MmedgeError as error:
                 refusals.append(Trial(backend=backend, precision="", note=error.what))
+                fixes.append(error.fix)
                 continue
         if not facts.available:
             refusals.append(Trial(backend=backend, precision="", note=facts.reason))
@@ -197,7 +201,7 @@ def _place(bundle: Bundle, offer: Offer, target: Target, before: Placement | Non
         made_of=made_of if made_of != offer.graph.sha256 else None,
         key=_bound_to(backend, engine.candidate, target),
         trials=(*trials, *refusals),
-        evidence=_evidence(backend, precision, trials),
+        evidence=_evidence(backend, precision, target, trials),
     )
 
 
@@ -206,8 +210,9 @@ def _lend(bundle: Bundle, candidate: runner.Candidate, target: Target, before: P
     if before is None or before.file is None or before.backend != "tensorrt" or before.precision != candidate.precision:
         return
     key = store.key(candidate, target)
-    if store.find(key) is None and same(before.key, key):
-        store.keep(key, bundle.file(before.file))
+    with cache.locked(store.lock(key)):
+        if store.find(key) is None and same(before.key, key):
+            store.keep(key, bundle.file(before.file))
 
 
 def same(made: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
@@ -219,14 +224,14 @@ def same(made: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 def _bound_to(backend: str, candidate: runner.Candidate, target: Target) -> dict[str, str]:
     if backend == "tensorrt":
         return store.key(candidate, target)
-    return {"version": runner.load_backend(backend).probe().version or "", "machine": platform.machine()}
+    return {"version": runner.load_backend(backend).probe(target).version or "", "machine": platform.machine()}
 
 
-def _evidence(backend: str, precision: str, trials: tuple[Trial, ...]) -> tuple[Evidence, ...]:
+def _evidence(backend: str, precision: str, target: Target, trials: tuple[Trial, ...]) -> tuple[Evidence, ...]:
     """That an engine ran here, and how fast. Other backends compile nothing that could fail elsewhere."""
     if backend != "tensorrt":
         return ()
-    facts = runner.load_backend(backend).probe()
+    facts = runner.load_backend(backend).probe(target)
     trial = next(one for one in trials if (one.backend, one.precision) == (backend, precision))
     note = f"{trial.median_ms:.2f} ms, the median of {trial.rounds} runs; at {trial.drift or 0:.0%} of its bound" if trial.median_ms is not None else ""
     return (Evidence(kind="measured" if note else "run", on=f"{facts.version}, {facts.reason}", note=note),)
@@ -236,7 +241,10 @@ def _nowhere(graph: str, target: Target, trials: tuple[Trial, ...]) -> MmedgeErr
     """The error of a graph without a place: a gate has failed only where something was computed."""
     failed = "; ".join(f"{trial.backend} {trial.precision}: {trial.note if trial.drift is None else f'{trial.drift:.3g} times the bound'}" for trial in trials)
     if all(trial.drift is None for trial in trials):
-        return MmedgeError(f"{graph} can be opened by no backend of {target.name}: {failed}", "see to that, or choose another target: mmedge targets")
+        return MmedgeError(
+            f"{graph} can be opened by no backend of {target.name}: {failed}",
+            "mmedge doctor says what this machine lacks, and the command that mends it; or choose another target: mmedge targets",
+        )
     return GateFailed(
         f"{graph} holds its golden bound on no backend of {target.name}: {failed}", "export the bundle again on a healthy machine; if it repeats, report it"
     )

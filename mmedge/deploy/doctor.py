@@ -17,7 +17,7 @@ from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
 from mmedge.profile.machine import Machine, describe, machine, memory_mb
-from mmedge.runner import backend_names, load_backend
+from mmedge.runner import backend_names, hold_options, load_backend
 from mmedge.target import SYSTEM, Target
 
 LOW_SPACE_MB = 2000
@@ -56,13 +56,19 @@ def doctor(root: Path = SYSTEM) -> Diagnosis:
     return Diagnosis(machine=facts, target=target.name, findings=tuple(findings))
 
 
-def hold(what: str, root: Path = SYSTEM) -> None:
+def asked(what: str) -> Target:
+    """The target of a health check, before anything is looked at. Raises MmedgeError: there is none of that name, or its file is wrong."""
+    target = Target.load(what)
+    hold_options(target)
+    return target
+
+
+def hold(target: Target, root: Path = SYSTEM) -> None:
     """For a health check.
 
     Raises:
-        MmedgeError: an unknown target; one that is not this machine; or its preferred backend cannot run here: one node is really run.
+        MmedgeError: the target is not this machine, or its preferred backend cannot run here: one node is really run.
     """
-    target = Target.load(what)
     if target.detect is not None and not target.is_here(root):
         shows = next((file for file in target.detect.files if not (root / file.lstrip("/")).exists()), None)
         fix = f"see that {shows} is there; in a container: -v {shows}:{shows}:ro" if shows else f"name what it is: --target {Target.detected(root).name}"
@@ -98,7 +104,7 @@ def _backend(name: str, target: Target) -> Finding:
             fix=f"nothing to install yet: compile places the graphs on {', '.join(others)}" if others else "use another target: mmedge targets",
         )
     try:
-        facts = load_backend(name).probe()
+        facts = load_backend(name).probe(target if name in target.backends else None)
     except MmedgeError as error:
         return Finding(state="warning", name=f"backend {name}", found=error.what, fix=error.fix)
     if not facts.available:
@@ -119,7 +125,7 @@ def _gpu(root: Path, jetson: Jetson | None, target: Target, facts: Machine) -> l
     made = []
     if kernel.CUDA not in providers:
         made.append(finding("ONNX Runtime on the GPU", f"only {', '.join(providers)}: the wheel for CPUs is installed", wheel))
-        if target.backends[0] != "tensorrt" or not load_backend("tensorrt").probe().available:
+        if target.backends[0] != "tensorrt" or not load_backend("tensorrt").probe(target).available:
             return made
         why, on = kernel.on_backend("tensorrt", target), "TensorRT"
     else:

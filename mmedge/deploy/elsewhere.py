@@ -51,11 +51,16 @@ def foresee(bundle: Bundle, offer: Offer, target: Target, before: Placement | No
     if offer.wanted[0] != "tensorrt":
         return _preferred(offer, target, before)
     trials = [Trial(backend="tensorrt", precision="", note=offer.missing)] if offer.missing else []
+    doubted: list[tuple[Candidate, Preflight]] = []
     for candidate in load_backend("tensorrt").candidates(offer.graph, target):
         found = preflight(offer.name, candidate, target, before)
-        if not found.refused:
+        if not found.refused and not found.doubt:
             return _built(bundle, offer, candidate, target, found, before, trials)
-        trials.append(Trial(backend="tensorrt", precision=candidate.precision, note=found.refused))
+        trials.append(Trial(backend="tensorrt", precision=candidate.precision, note=found.refused or found.doubt))
+        doubted += [(candidate, found)] if found.doubt else []
+    if doubted:
+        candidate, found = doubted[0]
+        return _built(bundle, offer, candidate, target, found, before, trials)
     refusal = "; ".join(dict.fromkeys(trial.note for trial in trials)) or "the bundle holds it in no precision that the target allows"
     others = [backend for backend in offer.wanted if backend != "tensorrt"]
     if not others:

@@ -77,8 +77,10 @@ def _unproven(manifest: Manifest, target: str) -> list[str]:
     if not waiting:
         return []
     kinds = Counter(one.kind for placed in waiting for one in placed.evidence)
-    nothing = sum(not placed.evidence for placed in waiting)
-    told = [f"{count} {kind}" for kind, count in kinds.items()] + ([f"{nothing} neither parsed nor built"] if nothing else [])
+    refused = sum(not placed.evidence and any(one.precision == placed.precision for one in placed.trials) for placed in waiting)
+    nothing = sum(not placed.evidence for placed in waiting) - refused
+    told = [f"{count} {kind}" for kind, count in kinds.items()]
+    told += [f"{count} {words}" for count, words in ((refused, "refused by TensorRT-RTX"), (nothing, "neither parsed nor built")) if count]
     where = " and ".join(sorted({one.on for placed in waiting for one in placed.evidence}))
     board = target in manifest.plans
     never = "never run on a Jetson, whose TensorRT is another product" if board else "never run on a GPU"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ NVINFER = re.compile(r"Package: libnvinfer\d+\n(?:.+\n)*?Version: (\d[\d.]*)", r
 ORT_INDEX = "https://pypi.jetson-ai-lab.io/jp6/cu126/+simple/"
 """The one place where onnxruntime-gpu is known for JetPack 6; without ``+simple`` pip takes the CPU's wheel from elsewhere without a word."""
 ORT_FIX = f'pip uninstall --yes onnxruntime && pip install --no-deps --index-url {ORT_INDEX} "onnxruntime-gpu==1.23.*"'
+IN_GROUPS = 'start the container with --group-add video --group-add "$(getent group render | cut -d: -f3)"'
+GROUPS = "sudo usermod -aG video,render $USER; then log in again"
 NO_ORT = "none is known for this JetPack: leave it, TensorRT uses the GPU"
 
 
@@ -46,7 +49,7 @@ class Jetson:
 
     def findings(self) -> list[Finding]:
         """A finding for each thing that was looked at."""
-        return [*self._board(), self._release(), self._cuda(), self._tensorrt(), self._power_mode(), self._clocks(), *self._container()]
+        return [*self._board(), self._release(), self._cuda(), self._tensorrt(), self._power_mode(), self._clocks(), *self._devices(), *self._container()]
 
     @property
     def wheel(self) -> str:
@@ -143,10 +146,21 @@ class Jetson:
             return finding("clocks", "fixed, as jetson_clocks leaves them")
         return finding("clocks", "they follow the load: latencies scatter, and what runs seldom runs slowly", "sudo jetson_clocks (until the next start)")
 
+    def _drivers(self) -> list[Path]:
+        return [self.root / "dev" / name for name in DRIVERS if (self.root / "dev" / name).exists()]
+
+    def _devices(self) -> list[Finding]:
+        """Only what goes wrong: CUDA's own words for it name no device."""
+        closed = [f"/dev/{path.name}" for path in self._drivers() if not os.access(path, os.R_OK | os.W_OK)]
+        if not closed:
+            return []
+        fix = IN_GROUPS if self.facts.container else GROUPS
+        return [finding("GPU devices", f"{', '.join(closed)} may not be opened by this user: nothing runs on the GPU", fix)]
+
     def _container(self) -> list[Finding]:
         if not self.facts.container:
             return []
-        if any((self.root / "dev" / name).exists() for name in DRIVERS):
+        if self._drivers():
             return [finding("container", f"{self.facts.container}, with the GPU's devices")]
         return [finding("container", f"{self.facts.container}, without the GPU's devices", "start it with --runtime nvidia")]
 

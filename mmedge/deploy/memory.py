@@ -15,8 +15,9 @@ from mmedge.backends.tensorrt.published import constants
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
+from mmedge.profile.machine import memory_mb
 from mmedge.runner import Graph
-from mmedge.target import Precision, Target, targets
+from mmedge.target import SYSTEM, Precision, Target, targets
 
 NARROW: dict[Precision, int] = {"fp16": 16, "bf16": 16, "int8": 16, "int4": 16}
 """Bits of what is a float32 in the graph, between the nodes of one that computes in less."""
@@ -80,9 +81,20 @@ def estimate(graphs: Mapping[str, tuple[Graph, Precision]]) -> Memory:
     return Memory(graphs=tuple(_need(name, graph, precision) for name, (graph, precision) in graphs.items()))
 
 
-def require(memory: Memory, target: Target, bundle: str) -> None:
-    """Raises MmedgeError: the target's boards have less memory."""
-    if target.memory_mb is None or memory.total_mb <= target.memory_mb:
+def limit_mb(target: Target, root: Path = SYSTEM) -> int | None:
+    """The memory that a bundle may need: of the smallest of the target's boards; on one of them, what that board has. None: it is not known.
+
+    A container hides a board's name, which leaves the least of all boards, but not what the kernel says of its memory. ``root`` is where the system's
+    files are.
+    """
+    if target.memory_mb is None or not target.boards or not target.is_here(root):
+        return target.memory_mb
+    return memory_mb(root, "MemTotal") or target.memory_mb
+
+
+def require(memory: Memory, limit: int, target: Target, bundle: str) -> None:
+    """Raises MmedgeError: the target's boards have less memory. ``limit``: what they have, in MB."""
+    if memory.total_mb <= limit:
         return
     largest = max(memory.graphs, key=lambda one: one.total_mb)
     larger = [
@@ -93,8 +105,14 @@ def require(memory: Memory, target: Target, bundle: str) -> None:
     roomy = min(larger, key=lambda one: one.memory_mb or 0, default=None)
     raise MmedgeError(
         f"{bundle} needs about {mb(memory.total_mb)} MB on {target.name} ({memory.parts()}; the largest is {largest.graph} with {mb(largest.total_mb)} MB), "
-        f"which has {target.memory_mb} MB",
-        (f"a target that has it: {roomy.name} ({roomy.memory_mb} MB); or " if roomy else "no target that mmedge knows has as much: ")
+        f"which has {limit} MB",
+        (
+            ""
+            if limit != target.memory_mb
+            else f"a target that has it: {roomy.name} ({roomy.memory_mb} MB); or "
+            if roomy
+            else "no target that mmedge knows has as much: "
+        )
         + "take a smaller model, or export it with a shorter context",
     )
 

@@ -167,8 +167,8 @@ def script(target: str, row: Row, graphs: Sequence[Planned], commands: Sequence[
     """The commands for a POSIX shell: verifies every file, then builds every engine into the folder that it is given."""
     files = {file.path: file for graph in graphs for file in (graph.file, graph.weights) if file}
     sums = "\n".join(f"printf '%s\\n' {shlex.quote(f'{file.sha256}  {file.path}')} | sha256sum --check --quiet -" for file in files.values())
-    builds = "\n".join(_tried(command.trtexec) for command in commands)
-    if alternatives := [_tried(command.dla, "  ") for command in commands if command.dla]:
+    builds = "\n".join(_tried(command.graph, command.trtexec) for command in commands)
+    if alternatives := [_tried(f"{command.graph} on DLA", command.dla, "  ") for command in commands if command.dla]:
         builds = "\n".join([builds, 'if [ -n "${DLA:-}" ]; then', *alternatives, "fi"])
     return f"""#!/bin/sh
 # Builds the engines for {json.dumps(target)} with TensorRT {row.low} to {row.high}. Never run on a Jetson so far.
@@ -181,13 +181,16 @@ mkdir -p -- "$engines"
 engines=$(cd -- "$engines" && pwd)
 cd -- "$(dirname -- "$0")/.."
 {sums}
+failed=
 {builds}
+if [ -n "$failed" ]; then echo "not built:$failed" >&2; exit 1; fi
 """
 
 
-def _tried(attempts: Sequence[Sequence[str]], indent: str = "") -> str:
-    """Shell commands, each for when those before it fail."""
-    return f" ||\n{indent}  ".join(" ".join([f'{indent if index == 0 else ""}"$trtexec"', *map(_quoted, one[1:])]) for index, one in enumerate(attempts))
+def _tried(name: str, attempts: Sequence[Sequence[str]], indent: str = "") -> str:
+    """Shell commands, each for when those before it fail; then the next graph's turn has come all the same."""
+    commands = [" ".join(['"$trtexec"', *map(_quoted, one[1:])]) for one in attempts]
+    return indent + f" ||\n{indent}  ".join([*commands, f'failed="$failed "{shlex.quote(name)}'])
 
 
 def _planned(one: Planning) -> Planned:

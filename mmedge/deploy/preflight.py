@@ -1,7 +1,9 @@
 """What can be known of an engine where its device is not: NVIDIA's own lists, parser and builder, each named for what it is.
 
 TensorRT-RTX parses and builds without a GPU. It is another product than the TensorRT of a Jetson, and newer than most: what it takes is no evidence for a
-board. For those there are only NVIDIA's lists of operators and opsets, release by release.
+board, and what it refuses none against it (it lacks NonZero, which the list of TensorRT 10.0 has). For those there are only NVIDIA's lists of operators and
+opsets, release by release, so these decide; a refusal of TensorRT-RTX is told as a doubt. The board's own TensorRT has the last word when the bundle is
+compiled there, and what it refuses goes to the target's next backend.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from typing import Any
 from mmedge import onnx_file
 from mmedge.backends.tensorrt import flavour as flavours
 from mmedge.backends.tensorrt import store
-from mmedge.backends.tensorrt.build import build, profile_shapes
+from mmedge.backends.tensorrt.build import NotInPrecision, Refused, build, profile_shapes
 from mmedge.backends.tensorrt.network import parse
 from mmedge.backends.tensorrt.progress import Shown
 from mmedge.backends.tensorrt.published import objections
 from mmedge.backends.tensorrt.refusals import Refusal
-from mmedge.backends.tensorrt.versions import TENSORRT, Row
+from mmedge.backends.tensorrt.versions import RTX_CAPABILITIES, TENSORRT, Row
 from mmedge.deploy.plan import setups
 from mmedge.errors import MmedgeError
 from mmedge.manifest import Evidence, Placement
@@ -27,7 +29,7 @@ from mmedge.runner import Candidate, Graph
 from mmedge.target import Target
 
 CAPABILITY = "8.6"
-"""What TensorRT-RTX builds for here: the oldest that it takes by itself, and the kin of Orin's 8.7, for which it cannot."""
+"""What TensorRT-RTX builds for where the target leaves it open: the oldest that it takes by itself, and the kin of Orin's 8.7, for which it cannot."""
 
 LISTED = 2
 """So many refused operators are quoted; what they have in common shows by then."""
@@ -38,7 +40,9 @@ class Preflight:
     """What was found out about one candidate."""
 
     refused: str = ""
-    """Why NVIDIA does not take it, in NVIDIA's words; empty where nothing speaks against it."""
+    """Why the target's TensorRT does not take it, in NVIDIA's words; empty where nothing speaks against it."""
+    doubt: str = ""
+    """Why TensorRT-RTX does not take it, where the target's is another TensorRT, and NVIDIA's lists for that have nothing against it."""
     evidence: tuple[Evidence, ...] = ()
     note: str = ""
     """What the evidence is, or why there is none."""
@@ -65,13 +69,10 @@ def preflight(name: str, candidate: Candidate, target: Target, before: Placement
         rtx = flavours.title("rtx")
     except MmedgeError as error:
         return Preflight(note=f"{on_lists(target)}not parsed here: {error.what} ({error.fix})")
-    key = store.key(candidate, _as_rtx(target), capability=CAPABILITY)
+    capability = evidence_for(target)
+    key = store.key(candidate, _as_rtx(target), capability=capability)
     if before and before.key == key and before.evidence:
         return Preflight(evidence=before.evidence, key=key, note=f"{on_lists(target)}{rtx} builds it")
-    parsed = parse(candidate.graph, "rtx")
-    if parsed.refusals:
-        return Preflight(refused=f"{rtx} does not take it: {words(parsed.refusals)}")
-    del parsed
     with contextlib.closing(Shown(f"{name} {candidate.precision}")) as shown:
         try:
             made = build(
@@ -79,17 +80,33 @@ def preflight(name: str, candidate: Candidate, target: Target, before: Placement
                 candidate.precision,
                 flavour="rtx",
                 shapes=shapes,
-                capability=CAPABILITY,
+                capability=capability,
                 workspace_mb=store.workspace_mb(target),
                 progress=shown,
             )
-        except MmedgeError as error:
+        except NotInPrecision as error:
             return Preflight(refused=error.what)
+        except MmedgeError as error:
+            why = f"{rtx} does not take it: {words(error.refusals)}" if isinstance(error, Refused) else error.what
+            return Preflight(refused=why) if flavours.flavour(target) == "rtx" else Preflight(doubt=why, note=doubted(target, why))
     layers = ", ".join(f"{count} in {precision}" for precision, count in made.layers.most_common())
     size_mb, share = made.size_bytes / 1e6, made.size_bytes / max(_weights(candidate.graph), 1)
     said = f"{size_mb:.1f} MB in {made.seconds:.1f} s, {share:.2f} times its weights; layers: {layers}"
-    evidence = Evidence(kind="built", on=f"{rtx} for compute capability {CAPABILITY}, without a GPU", note=said)
+    if others := [one for one in target.compute_capability if one not in RTX_CAPABILITIES]:
+        said += f"; it builds nothing for the target's own {' and '.join(others)}"
+    evidence = Evidence(kind="built", on=f"{rtx} for compute capability {capability}, without a GPU", note=said)
     return Preflight(evidence=(evidence,), key=key, note=f"{on_lists(target)}{rtx} builds it", engine=made.engine)
+
+
+def evidence_for(target: Target) -> str:
+    """The compute capability that TensorRT-RTX builds for as evidence: one of the target's where it knows any."""
+    known = [one for one in target.compute_capability if one in RTX_CAPABILITIES]
+    return CAPABILITY if CAPABILITY in known or not known else known[0]
+
+
+def doubted(target: Target, why: str) -> str:
+    """What a placement says where NVIDIA's lists and TensorRT-RTX differ."""
+    return f"{on_lists(target)}they decide here, and the device's own TensorRT there; {why}"
 
 
 def parser() -> str:
@@ -108,7 +125,7 @@ def asked(graph: Graph, target: Target) -> str:
         rtx, parsed = flavours.title("rtx"), parse(graph, "rtx")
     except MmedgeError:
         return ""
-    return f"{rtx} would not take it: {words(parsed.refusals)}" if parsed.refusals else f"{rtx} would take it"
+    return on_lists(target) + (f"{rtx} would not take it: {words(parsed.refusals)}" if parsed.refusals else f"{rtx} would take it")
 
 
 def listed_against(graph: Graph, target: Target) -> str:
@@ -153,7 +170,8 @@ def _oldest(target: Target, row: Row) -> str:
 
 
 def _as_rtx(target: Target) -> Target:
-    return target.model_copy(update={"options": {**target.options, "tensorrt": {**target.options.get("tensorrt", {}), "flavour": "rtx"}}})
+    options = {**target.options, "tensorrt": {**target.options.get("tensorrt", {}), "flavour": "rtx"}}
+    return target.model_copy(update={"options": options, "compute_capability": ()})
 
 
 def _weights(graph: Graph) -> int:

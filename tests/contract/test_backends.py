@@ -78,15 +78,19 @@ def square(tmp_path):
 
 def test_it_tells_apart_its_operators_or_says_that_it_cannot(backend, square):
     """The whole holds its parts, whatever else the machine does: no bound on how much of it they are, which is judged in bench/profile_peers.py."""
-    _, module = backend
+    name, module = backend
     runs = 6
     found = module.operators(Engine(Candidate(square, "fp32")), TARGET, {"x": np.ones(square.inputs[0].shape, np.float32)}, runs)
     if found is None:
         return
     assert 0 < found.runs <= runs
-    assert {one.kind for one in found.operators} >= {"MatMul", "Softmax"}
     assert all(one.name and one.kind.isidentifier() and one.ms >= 0 for one in found.operators)
-    assert "square" in {name for one in found.operators for name in (one.name, *one.nodes)}
+    told = {name for one in found.operators for name in (one.name, *one.nodes)}
+    if name == "tensorrt":  # it makes one operator of several nodes, under a name of its own that holds theirs
+        assert any("square" in one for one in told)
+    else:
+        assert {one.kind for one in found.operators} >= {"MatMul", "Softmax"}
+        assert "square" in told
     assert 0 < sum(one.ms for one in found.operators) <= found.graph_ms + ROUNDED_MS * len(found.operators)
 
 

@@ -139,7 +139,7 @@ def test_a_gpu_that_says_it_is_there_and_computes_nothing(gpu, why, files, fix):
 def test_where_onnxruntime_has_no_gpu_the_kernel_is_tensorrts(monkeypatch, tmp_path):
     """JetPack 7: no onnxruntime-gpu is known for it. Both answers of TensorRT are stand-ins: there is no GPU here."""
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda: Facts(True, version="TensorRT 10.16.2", reason="a GPU"))
+    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda target=None: Facts(True, version="TensorRT 10.16.2", reason="a GPU"))
     root = tree(tmp_path, {"etc/nv_tegra_release": "# R39 (release), REVISION: 2.0, GCID: 45755727, BOARD: generic, EABI: aarch64\n"})
     asked = []
     monkeypatch.setattr(kernel, "on_backend", lambda name, target: asked.append((name, target.name)) or "")
@@ -155,7 +155,7 @@ def test_a_board_without_anything(monkeypatch, tmp_path):
     monkeypatch.setattr(under_test, "have", lambda name: False)
     for name in ("openvino", "ref"):
         monkeypatch.setattr(f"mmedge.backends.{name}.have", lambda name: False)
-    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda: Facts(False, reason="TensorRT is not installed", fix="sudo apt install it"))
+    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda target=None: Facts(False, reason="TensorRT is not installed", fix="sudo apt install it"))
     found = found_in(doctor(tree(tmp_path, L4T)))
     assert (found["backend tensorrt"].state, found["backend tensorrt"].fix) == ("missing", "sudo apt install it")
     assert found["backend openvino"].found == "openvino is not installed; jetson does not use it"
@@ -235,23 +235,24 @@ def test_a_health_check_of_what_this_machine_is_not(refused, target):
     assert refused("doctor", "--target", target, "--json") == (what, fix)
 
 
-def test_a_health_check_of_an_unknown_target(refused):
-    assert "there is no target 'jetsen'" in refused("doctor", "--target", "jetsen", shows="best target: ")[0]
+@pytest.mark.parametrize("target", ["jetsen", "."])
+def test_a_health_check_of_an_unknown_target_shows_nothing(refused, target):
+    assert f"there is no target '{target}'" in refused("doctor", "--target", target)[0]
 
 
 def test_a_health_check_on_a_board(monkeypatch, tmp_path):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     board = tree(tmp_path, L4T)
-    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda: Facts(False, reason="TensorRT is not installed", fix="sudo apt install it"))
+    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda target=None: Facts(False, reason="TensorRT is not installed", fix="sudo apt install it"))
     with pytest.raises(MmedgeError, match="jetson prefers tensorrt, which cannot run here: TensorRT is not installed") as error:
-        hold("jetson", board)
+        hold(Target.load("jetson"), board)
     assert (error.value.fix, error.value.status) == ("sudo apt install it", 2)
-    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda: Facts(True, version="TensorRT 10.3.0", reason="a GPU"))
+    monkeypatch.setattr("mmedge.backends.tensorrt.probe", lambda target=None: Facts(True, version="TensorRT 10.3.0", reason="a GPU"))
     monkeypatch.setattr(kernel, "on_backend", lambda name, target: "no kernel image is available")
     with pytest.raises(MmedgeError, match="jetson prefers tensorrt, which runs nothing here: no kernel image is available"):
-        hold("jetson", board)
+        hold(Target.load("jetson"), board)
     monkeypatch.setattr(kernel, "on_backend", lambda name, target: "")
-    hold("jetson", board)
+    hold(Target.load("jetson"), board)
     with pytest.raises(MmedgeError, match="this machine is no jetson-orin-nano") as error:
-        hold("jetson-orin-nano", board)
+        hold(Target.load("jetson-orin-nano"), board)
     assert error.value.fix == "name what it is: --target jetson"

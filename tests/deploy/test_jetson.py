@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 
 import pytest
@@ -208,6 +209,17 @@ def test_the_cpus_wheel_is_told_and_where_the_right_one_is(diagnosis):
     assert found["ONNX Runtime on the GPU"].state == "warning"
     assert "the wheel for CPUs" in found["ONNX Runtime on the GPU"].found and "CPUExecutionProvider" in found["ONNX Runtime on the GPU"].found
     assert ORT_INDEX in found["ONNX Runtime on the GPU"].fix and ORT_INDEX.endswith("/+simple/")
+
+
+@pytest.mark.parametrize(("files", "fix"), [({}, "sudo usermod -aG video,render $USER"), (DOCKER, "--group-add video --group-add")])
+def test_a_user_without_the_groups_of_the_gpu(diagnosis, monkeypatch, files, fix):
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("nvgpu"))
+    _, found = diagnosis({**NANO, **files, "dev/nvgpu": "", "dev/nvhost-gpu": ""})
+    assert found["GPU devices"].found == "/dev/nvgpu may not be opened by this user: nothing runs on the GPU" and fix in found["GPU devices"].fix
+
+
+def test_of_devices_that_can_be_opened_nothing_is_said(diagnosis):
+    assert "GPU devices" not in diagnosis({**NANO, "dev/nvgpu": ""})[1]
 
 
 def test_a_pc_is_told_nothing_of_a_jetson(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 
 import numpy as np
@@ -10,11 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from system_tree import tree
 from tampering import state
 
 from mmedge import onnx_file, runner
 from mmedge.deploy.compile import compile
-from mmedge.deploy.memory import Memory, Need, estimate, require, shape_of
+from mmedge.deploy.memory import Memory, Need, estimate, limit_mb, require, shape_of
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.golden import Golden
 from mmedge.target import Target
@@ -163,12 +165,38 @@ def test_the_smallest_board_that_would_do_is_named(total_mb, fits):
     ]
     memory, target = Memory(graphs=tuple(needs)), Target.load("jetson-orin-nano")
     if fits is None:
-        assert require(memory, target, "a.bundle") is None
+        assert require(memory, target.memory_mb, target, "a.bundle") is None
         return
     with pytest.raises(MmedgeError) as refused:
-        require(memory, target, "a.bundle")
+        require(memory, target.memory_mb, target, "a.bundle")
     assert fits in refused.value.fix
     assert f"the largest is mind/language with {0.9 * total_mb:.0f} MB" in refused.value.what
+
+
+MEMINFO = {"proc/meminfo": "MemTotal:       64262888 kB\n"}
+L4T = {"etc/nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic, EABI: aarch64\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "limit"),
+    [
+        ({**L4T, **MEMINFO}, "jetson", 62756),  # a container on an AGX Orin: the board's name is hidden
+        ({**L4T, **MEMINFO}, "jetson-orin-nano", 4096),  # not this board
+        (L4T, "jetson", 4096),
+        (MEMINFO, "jetson", 4096),
+        ({**L4T, **MEMINFO}, "cpu", None),
+    ],
+)
+def test_on_a_board_its_own_memory_counts(monkeypatch, tmp_path, files, name, limit):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert limit_mb(Target.load(name), tree(tmp_path, files)) == limit
+
+
+def test_no_other_target_helps_on_the_board_itself():
+    memory = Memory(graphs=(Need(graph="mind/language", weights_mb=9000, activations_mb=0, cache_mb=0, unknown=0),))
+    with pytest.raises(MmedgeError, match="which has 7619 MB") as refused:
+        require(memory, 7619, Target.load("jetson"), "a.bundle")
+    assert refused.value.fix.startswith("take a smaller model")
 
 
 def test_the_plan_says_what_the_bundle_needs(toy_bundle):

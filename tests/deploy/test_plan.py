@@ -274,11 +274,12 @@ def test_a_damaged_file_is_never_built(hostile, tmp_path):
     assert asked == []
 
 
-def test_a_failed_build_ends_the_script(hostile, tmp_path):
+def test_a_failed_build_does_not_keep_the_others_from_theirs(hostile, tmp_path):
     bundle, plan, scripts = hostile
     strong = next(file for generation, file in zip(plan.generations, scripts) if row_for(generation.low).rule == "strong")
     done, asked, _ = _run(bundle, strong, tmp_path, fails=True)
-    assert (done.returncode, len(asked)) == (1, 1)
+    assert (done.returncode, len(asked)) == (1, len(plan.graphs))
+    assert done.stderr == f"not built: {' '.join(graph.name for graph in plan.graphs)}\n"
 
 
 def test_the_second_way_is_tried_where_the_first_fails(hostile, tmp_path):

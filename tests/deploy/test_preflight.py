@@ -74,7 +74,7 @@ def test_fp16_that_is_not_there_is_refused(tmp_path):
 
 
 def test_what_the_parser_refuses_goes_to_ort_in_its_own_words(tmp_path):
-    placed = foresee(None, offered(refused(tmp_path / "g.onnx")), JETSON, None)
+    placed = foresee(None, offered(refused(tmp_path / "g.onnx")), RTX, None)
     assert (placed.backend, placed.precision, placed.state, placed.evidence) == ("ort", "fp32", "on-device", ())
     assert placed.reason.startswith("tensorrt does not take it: TensorRT-RTX 1.")
     assert "where (NonZero): " in placed.reason
@@ -83,13 +83,13 @@ def test_what_the_parser_refuses_goes_to_ort_in_its_own_words(tmp_path):
 
 
 def test_where_nothing_else_is_allowed_that_is_an_error(tmp_path):
-    with pytest.raises(MmedgeError, match=r"eyes/g can be placed on no backend of jetson: TensorRT-RTX .*where \(NonZero\)") as told:
-        foresee(None, offered(refused(tmp_path / "g.onnx"), wanted=("tensorrt",)), JETSON, None)
+    with pytest.raises(MmedgeError, match=r"eyes/g can be placed on no backend of rtx: TensorRT-RTX .*where \(NonZero\)") as told:
+        foresee(None, offered(refused(tmp_path / "g.onnx"), wanted=("tensorrt",)), RTX, None)
     assert "mmedge targets" in told.value.fix
 
 
 def test_what_the_lists_lack_is_not_even_parsed(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "parse", lambda *given: pytest.fail("it was parsed"))
+    monkeypatch.setattr(preflight, "build", lambda *given, **named: pytest.fail("it was parsed"))
     modern = graph(tmp_path / "g.onnx", helper.make_node("Swish", ["x"], ["y"], name="act"))
     found = preflight.preflight("eyes/g", Candidate(modern, "fp32"), JETSON, None)
     assert found.refused == "NVIDIA's lists for TensorRT 10.3 lack it: act (Swish): TensorRT takes the operator from 11.0 on"
@@ -112,7 +112,7 @@ def test_the_lists_that_count_are_those_of_the_oldest_tensorrt_that_a_board_may_
 def test_a_preferred_backend_is_taken_and_the_parser_is_asked_all_the_same(tmp_path):
     taken = graph(tmp_path / "taken.onnx", helper.make_node("Sqrt", ["x"], ["y"]))
     reasons = [foresee(None, offered(one, wanted=("ort",)), JETSON, None).reason for one in (refused(tmp_path / "g.onnx"), taken)]
-    assert reasons[0].startswith("the model's family prefers it; TensorRT-RTX 1.")
+    assert reasons[0].startswith(f"the model's family prefers it; {LISTS}; TensorRT-RTX 1.")
     assert "would not take it: where (NonZero): " in reasons[0]
     assert reasons[1].endswith("would take it")
 

@@ -1,4 +1,7 @@
-"""A push that is refused, by the way there, by the board or by its mmedge: what was live stays live, and the words say why."""
+"""A push that is refused, by the way there, by the board or by its mmedge: what was live stays live, and the words say why.
+
+What the error table holds (test_error_table.py) is not here again, but for the way there, which is every command's.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 import shutil
 
 import pytest
+from deploy.rows_on_the_way import NO_WAY
 from tampering import grown
 
 from mmedge.deploy.push import push
@@ -17,32 +21,13 @@ from mmedge.deploy.remote import Remote
     ("command", "body", "status", "what", "fix"),
     [
         (
-            "compile",
-            """echo '{"schema": "mmedge.error/1", "status": 2, "error": "no backend of cpu works here", "fix": "mmedge targets"}'; exit 2""",
-            2,
-            "board: no backend of cpu works here",
-            "there: mmedge targets",
-        ),
-        (
             "check",
             """echo '{"schema": "mmedge.error/1", "status": 3, "error": "1 of 3 checks failed on cpu", "fix": "do not \\u001b[2J deploy"}'; exit 3""",
             3,
             "board: 1 of 3 checks failed on cpu",
             "there: do not [2J deploy",
         ),
-        pytest.param(
-            "compile",
-            "echo Traceback >&2; echo 'ZeroDivisionError: division by zero' >&2; exit 1",
-            1,
-            "ZeroDivisionError",
-            "ssh board mmedge compile",
-            marks=pytest.mark.full,
-        ),
-        pytest.param("check", "kill -KILL $$", 2, "mmedge check was killed on board (signal 9)", "memory", marks=pytest.mark.full),
         pytest.param("check", "echo '<html>'", 2, "mmedge check failed on board: its answer is no document", "ssh board mmedge check", marks=pytest.mark.full),
-        pytest.param(
-            "check", 'echo \'{"schema": "mmedge.bundle/9"}\'', 2, "has schema mmedge.bundle/9", "install the same mmedge on both sides", marks=pytest.mark.full
-        ),
         pytest.param(
             "targets",
             'echo \'{"schema": "mmedge.targets/1", "nearest": 1}\'',
@@ -51,7 +36,6 @@ from mmedge.deploy.remote import Remote
             "install the same mmedge on both sides",
             marks=pytest.mark.full,
         ),
-        pytest.param("compile", "exit 127", 2, "board has no mmedge on its PATH", "pip install", marks=pytest.mark.full),
     ],
 )
 def test_a_far_failure_keeps_its_words_and_its_status(board, toy_bundle, stays, command, body, status, what, fix):
@@ -93,19 +77,7 @@ def test_a_program_that_is_missing(board, toy_bundle, stays, monkeypatch, tmp_pa
     assert ("ENVIRONMENT/bin/mmedge ~/.local/bin/" if tool == "mmedge" else "sudo apt install") in found.fix
 
 
-@pytest.mark.parametrize(
-    ("config", "what", "fix"),
-    [
-        ("HostName no-such-host.invalid", "there is no host named board: ssh: Could not resolve hostname", "~/.ssh/config"),
-        ("Port 1", "board refused the connection", "openssh-server"),
-        ("IdentityFile {folder}/other", "board accepts no key of yours: ", "ssh-copy-id board"),
-        ("UserKnownHostsFile /dev/null", "the host key of board is not known here", "compare the fingerprint with the board's: ssh board"),
-        ("UserKnownHostsFile {folder}/changed", "the host key of board has changed", "ssh-keygen -R board"),
-        ("ProxyCommand sleep 0", "the connection to board was lost", "run it again"),
-        ("NoSuchOption x", "Bad configuration option: nosuchoption", "ssh board"),
-    ],
-    ids=lambda value: value.split()[0],
-)
+@pytest.mark.parametrize(("config", "what", "fix"), [row[1:] for row in NO_WAY], ids=[row[0] for row in NO_WAY])
 @pytest.mark.parametrize("act", ["push", pytest.param("rollback", marks=pytest.mark.full), pytest.param("on", marks=pytest.mark.full)])
 def test_no_way_to_the_board(board, fails, config, what, fix, act):
     board.client(config)

@@ -24,7 +24,7 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16"}
 
 
-def probe() -> Facts:
+def probe(target: Target | None = None) -> Facts:
     if not have("openvino"):
         return Facts(False, reason="openvino is not installed", fix='pip install "mmedge[openvino]"')
     openvino = need("openvino", extra="openvino")
@@ -32,6 +32,11 @@ def probe() -> Facts:
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     features = tuple(name for name, capability in CAPABILITIES.items() if capability in able)
     return Facts(True, version=openvino.__version__, reason=str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip(), features=features)
+
+
+def options(target: Target) -> dict[str, Any]:
+    """OpenVINO's own, which only it knows."""
+    return target.options.get("openvino", {})
 
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
@@ -46,13 +51,13 @@ def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
 
 
 def open(engine: Engine, target: Target) -> OpenvinoRunner:
-    return OpenvinoRunner(engine.candidate.graph, engine.candidate.precision, target.options.get("openvino", {}))
+    return OpenvinoRunner(engine.candidate.graph, engine.candidate.precision, options(target))
 
 
 def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operated:
     """By OpenVINO's own counters, in a model compiled for this with the same options."""
-    options = {**target.options.get("openvino", {}), "PERF_COUNT": True}
-    with OpenvinoRunner(engine.candidate.graph, engine.candidate.precision, options) as runner:
+    counted = {**options(target), "PERF_COUNT": True}
+    with OpenvinoRunner(engine.candidate.graph, engine.candidate.precision, counted) as runner:
         return operated(runner, feeds, runs)
 
 

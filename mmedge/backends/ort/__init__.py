@@ -48,7 +48,7 @@ class Options(Document):
     """0 lets the runtime choose."""
 
 
-def probe() -> Facts:
+def probe(target: Target | None = None) -> Facts:
     if not have("onnxruntime"):
         return Facts(False, reason="onnxruntime is not installed", fix="pip install onnxruntime")
     ort = need("onnxruntime", extra="build")
@@ -57,7 +57,6 @@ def probe() -> Facts:
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
     """fp32; and int8 where the graph has a matrix large enough to be worth it. Making that needs the package onnx: a device may lack it."""
-    _options(target)  # what is wrong in a target is no property of a candidate
     wanted = target.precisions.get("ort", ("fp32",))
     made = [Candidate(graph, "fp32")] if "fp32" in wanted else []
     if "int8" in wanted and have("onnx") and int8.has_large_matrix(graph):
@@ -86,10 +85,10 @@ def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operat
 def _open(engine: Engine, target: Target, profile: Path | None) -> OrtRunner:
     path = engine.path or engine.candidate.graph.path
     size_bytes = engine.path.stat().st_size if engine.path else engine.candidate.graph.size_bytes
-    return OrtRunner(path, _options(target), precision=engine.candidate.precision, one_thread=size_bytes < ONE_THREAD_BYTES, profile=profile)
+    return OrtRunner(path, options(target), precision=engine.candidate.precision, one_thread=size_bytes < ONE_THREAD_BYTES, profile=profile)
 
 
-def _options(target: Target) -> Options:
+def options(target: Target) -> Options:
     return validate(target.options.get("ort", {}), Options, f"target {target.name}: options.ort")
 
 

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from mmedge.target import Target
 
 
-def probe() -> Facts:
+def probe(target: Target | None = None) -> Facts:
     """What is installed, and whether there is a GPU for it: only there an engine can be opened."""
+    asked = flavours.FLAVOURS if target is None else (flavours.flavour(target),)
     installed, broken = [], None
-    for flavour in flavours.FLAVOURS:
+    for flavour in asked:
         try:
             installed.append(flavours.title(flavour))
         except NotInstalled:
@@ -33,7 +34,8 @@ def probe() -> Facts:
         except MmedgeError as error:
             broken = broken or error
     if not installed:
-        missing = broken or MmedgeError("neither TensorRT nor TensorRT-RTX is installed", flavours.INSTALL["tensorrt"])
+        none = f"{flavours.NAMES[asked[0]]} is not installed" if target else "neither TensorRT nor TensorRT-RTX is installed"
+        missing = broken or MmedgeError(none, flavours.INSTALL[asked[0]])
         return Facts(False, reason=missing.what, fix=missing.fix)
     version = ", ".join(installed)
     try:
@@ -41,6 +43,11 @@ def probe() -> Facts:
     except MmedgeError as error:
         return Facts(False, version=version, reason=f"{version} is installed, but no GPU can be used: {error.what}", fix=error.fix)
     return Facts(True, version=version, reason=gpu)
+
+
+def options(target: Target) -> flavours.Options:
+    """Raises MmedgeError: the target's options are wrong."""
+    return flavours.options(target)
 
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
@@ -60,7 +67,7 @@ def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
     key = store.key(candidate, target)
     path = out / f"{candidate.graph.path.name.partition('.')[0]}-{candidate.precision}.plan"
     path.unlink(missing_ok=True)
-    with cache.locked(f"engine {key}", lambda _: _say("waiting for another process that builds this engine")) as scratch:
+    with cache.locked(store.lock(key), lambda _: _say("waiting for another process that builds this engine")) as scratch:
         kept = store.find(key)
         if kept is None:
             engine = _built(candidate, target, key, scratch)
@@ -129,4 +136,5 @@ def _opened(engine: Engine, target: Target, *, cuda_graph: bool) -> TensorrtRunn
     graph = engine.candidate.graph
     if engine.path is None:
         raise MmedgeError(f"there is no engine of {graph.path.name} yet", f"on the device: mmedge compile BUNDLE --target {target.name}")
+    store.hold_to(engine.key, engine.path.name, target)
     return TensorrtRunner(engine.path, graph, flavours.flavour(target), cuda_graph=cuda_graph)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -35,6 +36,22 @@ NO_DRIVER = "Cuda Runtime"
 
 PATIENCE_S, LOOK_S = 30.0, 0.1
 """How long a build that was told to stop is waited for; how often a build is looked at."""
+
+
+class Refused(MmedgeError):
+    """The parser does not take the graph."""
+
+    def __init__(self, parsed: Parsed) -> None:
+        self.refusals = parsed.refusals
+        more = f"; and {len(self.refusals) - 1} more" if len(self.refusals) > 1 else ""
+        super().__init__(
+            f"{flavours.title(parsed.flavour)} does not take {parsed.graph.path.name}: {self.refusals[0]}{more}",
+            "place this graph on another backend, or change its model",
+        )
+
+
+class NotInPrecision(MmedgeError):
+    """The graph does not compute in the precision that it was asked for in, whatever builds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +149,20 @@ def build(
         progress: called from this thread; what it prints goes to stderr.
 
     Raises:
-        MmedgeError: the module is missing or does not start, the parser refuses the graph, the precision is not in it, or no engine comes of it.
+        Refused: the parser does not take the graph.
+        NotInPrecision: no layer of it computes in ``precision``.
+        MmedgeError: the module is missing or does not start, or no engine comes of it.
     """
     begin_s = time.perf_counter()
     failed: list[str] = []
     for typing in typings(rule_of(flavour), precision):
         parsed = parse(graph, flavour, strongly_typed=typing.strongly)
         if parsed.refusals:
-            raise _refused(parsed)
+            raise Refused(parsed)
         layers = types(parsed.network)
         if precision != "fp32" and not layers[precision]:
             made = ", ".join(f"{count} in {kind}" for kind, count in layers.most_common()) or "none"
-            raise MmedgeError(
+            raise NotInPrecision(
                 f"{graph.path.name} was asked for in {precision}, but none of its layers computes in {precision}: {made}",
                 "export the bundle again for this target",
             )
@@ -160,14 +179,6 @@ def build(
     raise MmedgeError(
         f"{flavours.title(flavour)} builds no engine of {graph.path.name}: {'; '.join(failed)}",
         "place this graph on another backend; if it should be built, report it",
-    )
-
-
-def _refused(parsed: Parsed) -> MmedgeError:
-    more = f"; and {len(parsed.refusals) - 1} more" if len(parsed.refusals) > 1 else ""
-    return MmedgeError(
-        f"{flavours.title(parsed.flavour)} does not take {parsed.graph.path.name}: {parsed.refusals[0]}{more}",
-        "place this graph on another backend, or change its model",
     )
 
 
@@ -232,7 +243,7 @@ def _run(parsed: Parsed, config: Any, progress: Progress | None) -> tuple[Any, t
     log.clear()
     made: list[Any] = []
     ended = threading.Event()  # a join() that Ctrl-C interrupts takes the thread for ended in some versions of Python (bpo-45274)
-    with _stdout_on_stderr():
+    with _stdout_aside() as said:
         threading.Thread(target=_work, args=(parsed, config, monitor, made, ended), daemon=True).start()
         try:
             while not ended.wait(LOOK_S):
@@ -245,25 +256,29 @@ def _run(parsed: Parsed, config: Any, progress: Progress | None) -> tuple[Any, t
     if isinstance(made[0], Exception):
         raise made[0]
     errors = [one for one in log.errors if flavour != "rtx" or NO_DRIVER not in one]
-    return made[0], tuple(log.warnings), errors
+    return made[0], (*log.warnings, *said), errors
 
 
 @contextlib.contextmanager
-def _stdout_on_stderr() -> Iterator[None]:
-    """NVIDIA's compiler writes warnings to the process's own stdout, where one document of --json is expected."""
-    try:
-        sys.stdout.flush()
-        kept = os.dup(1)
-        os.dup2(2, 1)
-    except (OSError, ValueError):  # closed: nothing can be written to it either
-        yield
-        return
-    try:
-        yield
-    finally:
-        ctypes.CDLL(None).fflush(None)  # what it wrote may still lie in C's buffer
-        os.dup2(kept, 1)
-        os.close(kept)
+def _stdout_aside() -> Iterator[list[str]]:
+    """NVIDIA's compiler writes warnings to the process's own stdout, where one document of --json is expected. Yields what has its lines afterwards."""
+    said: list[str] = []
+    with tempfile.TemporaryFile() as aside:
+        try:
+            sys.stdout.flush()
+            kept = os.dup(1)
+            os.dup2(aside.fileno(), 1)
+        except (OSError, ValueError):  # closed: nothing can be written to it either
+            yield said
+            return
+        try:
+            yield said
+        finally:
+            ctypes.CDLL(None).fflush(None)  # what it wrote may still lie in C's buffer
+            os.dup2(kept, 1)
+            os.close(kept)
+            aside.seek(0)
+            said += aside.read().decode(errors="replace").splitlines()
 
 
 def _work(parsed: Parsed, config: Any, monitor: Any, made: list[Any], ended: threading.Event) -> None:

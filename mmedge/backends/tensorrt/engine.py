@@ -13,6 +13,7 @@ import numpy as np
 
 from mmedge.backends.tensorrt import device, inspector
 from mmedge.backends.tensorrt.flavour import Flavour, load, log, title
+from mmedge.backends.tensorrt.store import AGAIN
 from mmedge.errors import MmedgeError
 from mmedge.runner import Graph
 
@@ -26,8 +27,6 @@ DTYPES = {
     "BOOL": "bool",
 }
 """TensorRT's names of types -> numpy's; it has more, of which numpy has none."""
-
-AGAIN = "engines fit only the board and the TensorRT that built them; build it again here: mmedge compile BUNDLE"
 
 Shape = tuple[int, ...]
 

@@ -7,6 +7,7 @@ import platform
 import types
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mmedge.backends.tensorrt.versions import RTX_CAPABILITIES
 from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
 from mmedge.need import NotInstalled, need
@@ -40,8 +41,15 @@ class Options(Document):
 
 
 def options(target: Target) -> Options:
-    """Raises MmedgeError: the target's options are wrong."""
-    return validate(target.options.get("tensorrt", {}), Options, f"target {target.name}: options.tensorrt")
+    """Raises MmedgeError: the target's options are wrong, or it asks TensorRT-RTX for a GPU that it builds nothing for."""
+    found = validate(target.options.get("tensorrt", {}), Options, f"target {target.name}: options.tensorrt")
+    unknown = [one for one in target.compute_capability if one not in RTX_CAPABILITIES] if found.flavour == "rtx" else []
+    if unknown:
+        raise MmedgeError(
+            f"target {target.name}: TensorRT-RTX builds nothing for compute capability {', '.join(unknown)}",
+            f'name some of {", ".join(RTX_CAPABILITIES)} in compute_capability, or leave flavour = "rtx" out',
+        )
+    return found
 
 
 def flavour(target: Target) -> Flavour:

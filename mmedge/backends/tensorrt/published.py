@@ -5,6 +5,7 @@ That a graph keeps to them is no proof that it is taken; that it does not is a g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmedge import onnx_file
@@ -72,6 +73,9 @@ AXES = {"Slice": 3, "Pad": 3, "Squeeze": 1, "Unsqueeze": 1, "CumSum": 1}
 SCATTER_REDUCTION = "10.9"
 """Before it, a ScatterND that names a reduction is refused, be it ``none`` (onnx-tensorrt 10.1-GA, onnxOpImporters.cpp; CHANGELOG.md of 10.9.0)."""
 
+QUANTIZES = {"QuantizeLinear", "DequantizeLinear"}
+"""Their zero point, the third input, must be 0 (onnx-tensorrt, docs/operators.md of every release)."""
+
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -79,9 +83,9 @@ def objections(model: Any, version: str) -> tuple[Refusal, ...]:
     """What NVIDIA's lists have against a model (of ``onnx_file.read``) for a version of TensorRT; empty where it keeps to them."""
     found = [_opset(one.version, version) for one in model.opset_import if one.domain in ("", "ai.onnx")]
     for graph in onnx_file.graphs(model.graph):
-        known = constants(graph)
+        known, tensors = constants(graph), _tensors(graph)
         for node in graph.node:
-            found.append(_operator(node, version) or _axes(node, known, version) or _scatter(node, version))
+            found.append(_operator(node, version) or _axes(node, known, version) or _scatter(node, version) or _zero_point(node, tensors))
     first: dict[tuple[str, str], Refusal] = {}
     for one in found:
         if one is not None:
@@ -134,6 +138,19 @@ def _scatter(node: Any, version: str) -> Refusal | None:
     if node.op_type != "ScatterND" or reached(version, SCATTER_REDUCTION) or not any(one.name == "reduction" for one in node.attribute):
         return None
     return Refusal(node.name, node.op_type, f"it names a reduction, which TensorRT takes from {SCATTER_REDUCTION} on")
+
+
+def _zero_point(node: Any, tensors: Mapping[str, Any]) -> Refusal | None:
+    tensor = tensors.get(node.input[2]) if node.op_type in QUANTIZES and len(node.input) > 2 else None
+    if tensor is None or not (any(tensor.raw_data) or any(tensor.int32_data)):
+        return None
+    return Refusal(node.name, node.op_type, "its zero point is not 0, which NVIDIA's lists ask for")
+
+
+def _tensors(graph: Any) -> dict[str, Any]:
+    """Name -> tensor, of what a graph holds itself."""
+    named = {node.output[0]: one.t for node in graph.node if node.op_type == "Constant" for one in node.attribute if one.name == "value"}
+    return {**named, **{tensor.name: tensor for tensor in graph.initializer}}
 
 
 def constants(graph: Any) -> set[str]:

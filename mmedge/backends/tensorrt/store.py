@@ -5,10 +5,13 @@
     CACHE/engines/KEY.plan      an engine
     CACHE/engines/KEY.json      what it is bound to, and its sha256: written last, and replaced whole
     CACHE/engines/KEY.timing    what the builder measured, for all engines of one device, TensorRT, CUDA and choice of options
+
+Together the engines take no more than ``LIMIT_BYTES``: those that were not asked for the longest go first, and none that is being built or handed out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -30,10 +33,18 @@ if TYPE_CHECKING:
 
 Key = Mapping[str, str]
 
+LIMIT_BYTES = 8 << 30
+"""Of all engines that are kept. A bundle holds its own engines besides, which nothing here touches."""
+
 GRAPH_ONLY = ("sha256", "weights", "shapes")
 """What the builder's measurements are not bound to."""
 
 NONE = "none"
+
+BOUND_TO = {"tensorrt": "TensorRT", "compute_capability": "compute capability", "l4t": "Jetson Linux", "cuda": "CUDA"}
+"""What an engine shares with the machine that built it -> how a user knows it."""
+
+AGAIN = "engines fit only the board and the TensorRT that built them; build it again here: mmedge compile BUNDLE"
 
 THROWAWAY = "throwaway"
 """A candidate's option: its engine is asked for once. It changes nothing in it."""
@@ -60,18 +71,23 @@ def key(candidate: Candidate, target: Target, capability: str | None = None) -> 
     Raises:
         MmedgeError: TensorRT (or trtexec, where the target asks for it) is not installed, there is no GPU and no ``capability``, or a dimension has no range.
     """
-    graph, flavour = candidate.graph, flavours.flavour(target)
+    graph = candidate.graph
     return {
-        "flavour": flavour,
-        "tensorrt": trtexec.version() if flavours.options(target).trtexec else flavours.load(flavour).__version__,
-        "compute_capability": capability or device.compute_capability(),
-        "l4t": versions.l4t() or NONE,
-        "cuda": _cuda(),
+        **_here(target, capability),
         "sha256": graph.sha256,
         "weights": (graph.weights_sha256 or _sha256(graph.weights)) if graph.weights else NONE,
         "shapes": text(profile_shapes(graph)),
         "options": options(candidate, target),
     }
+
+
+def hold_to(key: Key, name: str, target: Target) -> None:
+    """Raises MmedgeError: an engine that is bound to ``key`` was built under something else than what is here. ``name`` is its file's."""
+    here = _here(target, None) if key else {}
+    for what, words in BOUND_TO.items():
+        # A version may be told without its last numbers, as trtexec tells it.
+        if what in key and any(one != other for one, other in zip(key[what].split("."), here[what].split("."))):
+            raise MmedgeError(f"{name} was built under {words} {key[what]}, and here is {here[what]}", AGAIN)
 
 
 def workspace_mb(target: Target) -> int | None:
@@ -99,6 +115,7 @@ def find(key: Key) -> Path | None:
     try:
         kept = read_json(entry, Kept, fix="")
         if kept.key == dict(key) and plan.stat().st_size == kept.size_bytes and cache.sha256_of(plan) == kept.sha256:
+            os.utime(entry)  # asked for now: others go first
             return plan
     except (MmedgeError, OSError):
         pass
@@ -120,7 +137,33 @@ def keep(key: Key, engine: Any) -> Path:
         digest, size_bytes = write(engine, scratch / plan.name)
         os.replace(scratch / plan.name, plan)
     replace_file(entry, dump_json(Kept(key=dict(key), sha256=digest, size_bytes=size_bytes)).encode())
+    _purge(plan)
     return plan
+
+
+def lock(key: Key) -> str:
+    """The name of the lock that is held from the search for an engine until it was handed out."""
+    return f"engine {_name(key)}"
+
+
+def _purge(new: Path) -> None:
+    """Remove engines until the rest keeps to ``LIMIT_BYTES``, but not ``new``."""
+    with contextlib.suppress(OSError, MmedgeError):  # then they only take more than they should
+        known = {plan: (plan.stat().st_size, _asked_for(plan)) for plan in new.parent.glob("*.plan")}
+        over = sum(size for size, _ in known.values()) - LIMIT_BYTES
+        for plan in sorted(known, key=lambda one: known[one][1]):
+            if over > 0 and plan != new:
+                with cache.locked_if_free(f"engine {plan.stem}") as free:
+                    if free:
+                        plan.with_suffix(".json").unlink(missing_ok=True)
+                        plan.unlink(missing_ok=True)
+                        over -= known[plan][0]
+
+
+def _asked_for(plan: Path) -> float:
+    """When an engine was last asked for, in seconds; one that nothing tells of, as a killed writer leaves it, never."""
+    entry = plan.with_suffix(".json")
+    return entry.stat().st_mtime if entry.is_file() else 0.0
 
 
 def timing_cache(key: Key) -> Path:
@@ -166,6 +209,18 @@ def _folder() -> Path:
 
 def _name(key: Key) -> str:
     return hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _here(target: Target, capability: str | None) -> dict[str, str]:
+    """What an engine is bound to but for its graph and options, of this machine. Raises MmedgeError as ``key`` does."""
+    flavour = flavours.flavour(target)
+    return {
+        "flavour": flavour,
+        "tensorrt": trtexec.version() if flavours.options(target).trtexec else flavours.load(flavour).__version__,
+        "compute_capability": capability or device.compute_capability(),
+        "l4t": versions.l4t() or NONE,
+        "cuda": _cuda(),
+    }
 
 
 def _cuda() -> str:

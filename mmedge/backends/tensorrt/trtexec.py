@@ -53,9 +53,8 @@ def asked(target: Target) -> Target:
     if "tensorrt" not in target.backends or flavour(target) != "tensorrt":
         raise MmedgeError(f"--trtexec builds engines of TensorRT, and {target.name} has none", "leave it out, or name a target with TensorRT: mmedge targets")
     if target.build_on == "device" and not target.is_here():
-        raise MmedgeError(
-            f"--trtexec builds engines here, and this machine is no {target.name}", "leave it out: the bundle's plan has the commands for the board"
-        )
+        where = "the bundle's plan has the commands for the board" if target.boards else "run the command on the machine with the GPU"
+        raise MmedgeError(f"--trtexec builds engines here, and this machine is no {target.name}", f"leave it out: {where}")
     own = {**target.options.get("tensorrt", {}), "trtexec": True}
     return target.model_copy(update={"options": {**target.options, "tensorrt": own}})
 

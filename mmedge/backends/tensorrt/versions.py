@@ -20,6 +20,9 @@ ORIN_CAPABILITY, THOR_CAPABILITY = "8.7", "11.0"
 THOR_BEFORE_CUDA_13 = "10.1"
 """Thor's old name; the new one is what is written."""
 
+RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+"""What TensorRT-RTX builds for, without a GPU too (``ComputeCapability`` of 1.7): no Orin, no Thor."""
+
 WEAK = ("--fp16", "--bf16", "--int8", "--fp8", "--int4", "--best", "--calib")
 """trtexec's flags of weak typing."""
 

@@ -13,7 +13,7 @@ from onnx import helper
 from small_graph import graph
 
 import mmedge.backends.tensorrt as backend
-from mmedge.backends.tensorrt import device, trtexec
+from mmedge.backends.tensorrt import device, trtexec, versions
 from mmedge.errors import MmedgeError
 from mmedge.runner import Candidate, Engine
 from mmedge.target import Target
@@ -57,6 +57,21 @@ def test_nothing_is_installed(none_installed):
     assert (facts.available, facts.version) == (False, None)
     assert facts.reason == "neither TensorRT nor TensorRT-RTX is installed"
     assert "python3-libnvinfer" in facts.fix
+
+
+@pytest.mark.parametrize(("target", "said", "fix"), [("nvidia", "TensorRT", "python3-libnvinfer"), ("rtx", "TensorRT-RTX", "mmedge[rtx]")])
+def test_a_target_hears_only_of_what_it_asks_for(none_installed, target, said, fix):
+    facts = backend.probe(Target.load(target))
+    assert (facts.reason, facts.available) == (f"{said} is not installed", False)
+    assert fix in facts.fix
+
+
+def test_the_other_product_is_of_no_use_to_a_target(none_installed, monkeypatch, gpu):
+    """On a stand-in for TensorRT, and a GPU."""
+    stand_in_builder.install(monkeypatch, "10.3.0")
+    assert backend.probe(Target.load("nvidia")).version == "TensorRT 10.3.0"
+    facts = backend.probe(Target.load("rtx"))
+    assert (facts.available, facts.reason) == (False, "TensorRT-RTX is not installed")
 
 
 def test_installed_without_a_gpu(none_installed, monkeypatch):
@@ -117,7 +132,7 @@ def test_an_engine_is_built_once(made, gpu, tmp_path, monkeypatch):
 
 
 @RTX
-@pytest.mark.parametrize("change", ["capability", "cuda", "graph", "shapes", "memory"])
+@pytest.mark.parametrize("change", ["capability", "cuda", "l4t", "graph", "shapes", "memory"])
 def test_any_difference_builds_again(made, gpu, tmp_path, monkeypatch, change):
     candidate, target = Candidate(made, "fp32"), rtx()
     backend.compile(candidate, target, tmp_path)
@@ -130,6 +145,8 @@ def test_any_difference_builds_again(made, gpu, tmp_path, monkeypatch, change):
         monkeypatch.setattr(device, "compute_capability", lambda: "8.9")
     elif change == "cuda":
         monkeypatch.setattr(device, "cuda_version", lambda: "13.0")
+    elif change == "l4t":
+        monkeypatch.setattr(versions, "l4t", lambda: "36.4.3")
     elif change == "graph":
         candidate = Candidate(dataclasses.replace(made, sha256="f" * 64), "fp32")
     elif change == "shapes":

@@ -9,6 +9,7 @@ import pytest
 from backends.tensorrt import stand_in_builder
 
 from mmedge.backends.tensorrt import flavour as flavours
+from mmedge.backends.tensorrt.versions import RTX_CAPABILITIES
 from mmedge.errors import MmedgeError
 from mmedge.need import NotInstalled
 from mmedge.target import Target
@@ -69,6 +70,19 @@ def test_tensorrt_does_not_start_without_a_driver(monkeypatch):
     with pytest.raises(MmedgeError, match=r"TensorRT 10\.3\.0 cannot start: .*CUDA initialization failure with error: 35") as caught:
         flavours.builder("tensorrt")
     assert "GPU and its driver" in caught.value.fix
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorRT for RTX has wheels for x86-64 only")
+def test_the_gpus_that_rtx_builds_for_are_those_of_the_module():
+    known = [name.removeprefix("SM") for name in dir(flavours.load("rtx").ComputeCapability) if name.startswith("SM")]
+    assert {f"{name[:-1]}.{name[-1]}" for name in known} == set(RTX_CAPABILITIES) == set(Target.load("rtx").compute_capability)
+
+
+def test_a_target_with_a_gpu_that_rtx_builds_nothing_for():
+    orin = Target.load("rtx").model_copy(update={"compute_capability": ("8.6", "8.7", "11.0")})
+    with pytest.raises(MmedgeError, match=r"target rtx: TensorRT-RTX builds nothing for compute capability 8\.7, 11\.0"):
+        flavours.options(orin)
+    assert flavours.options(orin.model_copy(update={"options": {}})).flavour == "tensorrt"
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorRT for RTX has wheels for x86-64 only")

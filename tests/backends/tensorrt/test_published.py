@@ -6,7 +6,7 @@ import platform
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from small_graph import graph
 
 from mmedge import onnx_file
@@ -50,6 +50,21 @@ def test_operators_of_a_runtimes_own_are_refused_and_told_once(tmp_path):
     nodes = [helper.make_node("Identity", ["x"], ["t0"]), *nodes, helper.make_node("Identity", ["t3"], ["y"])]
     (said,) = against(graph(tmp_path / "g.onnx", *nodes).path, "10.3")
     assert said == "n0 (MatMulNBits): the operator is of the domain com.microsoft, which is on no list of NVIDIA's"
+
+
+@pytest.mark.parametrize("how", ["initializer", "numbers", "node"])
+@pytest.mark.parametrize(("point", "taken"), [(0, True), (3, False)])
+def test_a_zero_point_must_be_zero(tmp_path, how, point, taken):
+    zero = numpy_helper.from_array(np.array(point, np.int8), "z") if how != "numbers" else helper.make_tensor("z", TensorProto.INT8, [], [point])
+    scale = numpy_helper.from_array(np.array(0.1, np.float32), "s")
+    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="n"), helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], name="m")]
+    if how == "node":
+        nodes.insert(0, helper.make_node("Constant", [], ["z"], value=zero))
+    path = graph(tmp_path / "g.onnx", *nodes, constants=[scale] if how == "node" else [scale, zero]).path
+    said = [
+        f"{name} ({operator}): its zero point is not 0, which NVIDIA's lists ask for" for name, operator in (("n", "QuantizeLinear"), ("m", "DequantizeLinear"))
+    ]
+    assert {tuple(against(path, row.low)) for row in TENSORRT} == {() if taken else tuple(said)}
 
 
 @pytest.mark.parametrize(("version", "taken"), [("10.3.0.30", False), ("10.6", False), ("10.7", True), ("11.4.1", True)])

@@ -13,6 +13,7 @@ from backends.tensorrt import stand_in_builder
 from onnx import helper, numpy_helper
 from small_graph import graph
 
+from mmedge import cache
 from mmedge.backends.tensorrt import device, store, trtexec, versions
 from mmedge.errors import MmedgeError
 from mmedge.runner import Candidate
@@ -124,6 +125,55 @@ def test_a_killed_writer_leaves_nothing_that_is_found(monkeypatch):
     assert store.find(KEY) is None
 
 
+def kept(name, seconds, size_bytes=1000):
+    """An engine that was last asked for then."""
+    found = {**KEY, "sha256": name}
+    os.utime(store.keep(found, bytes(size_bytes)).with_suffix(".json"), (seconds, seconds))
+    return found
+
+
+def left(*keys):
+    """What was removed by hand is not found either: looked for by its file, since a search counts as use."""
+    folder = store.timing_cache(KEY).parent
+    return [key["sha256"] for key in keys if (folder / store.lock(key).replace("engine ", "")).with_suffix(".plan").exists()]
+
+
+def test_engines_keep_to_their_limit_and_those_longest_unused_go_first(monkeypatch):
+    monkeypatch.setattr(store, "LIMIT_BYTES", 3000)
+    keys = [kept(name, seconds) for name, seconds in (("a", 100), ("b", 300), ("c", 200))]
+    assert left(*keys) == ["a", "b", "c"]
+    assert store.find(keys[0])  # asked for now
+    keys.append(kept("d", 400))
+    assert left(*keys) == ["a", "b", "d"]
+    keys.append(kept("e", 500, size_bytes=2500))
+    assert left(*keys) == ["e"], "two of them would fit only beside a smaller one"
+    assert store.find(keys[-1]) and not store.find(keys[0])
+
+
+def test_an_engine_that_is_larger_than_the_limit_is_kept_while_it_is_the_newest(monkeypatch):
+    monkeypatch.setattr(store, "LIMIT_BYTES", 10)
+    one = kept("a", 100)
+    assert left(one) == ["a"]
+    assert left(kept("b", 200), one) == ["b"]
+
+
+def test_an_engine_that_is_handed_out_stays(monkeypatch):
+    monkeypatch.setattr(store, "LIMIT_BYTES", 1000)
+    one = kept("a", 100)
+    with cache.locked(store.lock(one)):
+        other = kept("b", 200)
+        assert left(one, other) == ["a", "b"]
+    assert left(kept("c", 300), one, other) == ["c"]
+
+
+def test_what_a_killed_writer_left_goes_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "LIMIT_BYTES", 1500)
+    one = kept("a", 100)
+    (tmp_path / "cache" / "engines" / "half.plan").write_bytes(bytes(1000))
+    other = kept("b", 200, size_bytes=100)
+    assert left(one, other) == ["a", "b"] and not (tmp_path / "cache" / "engines" / "half.plan").exists()
+
+
 def test_measurements_are_shared_by_the_graphs_of_one_device(tmp_path):
     same = store.timing_cache(KEY)
     assert same == store.timing_cache({**KEY, "sha256": "b" * 64, "weights": "c" * 64, "shapes": "x=1:1:1"})
@@ -204,3 +254,24 @@ def test_without_a_gpu_a_key_needs_a_capability(monkeypatch, candidate):
         store.key(candidate, target())
     found = store.key(candidate, target(), "8.6")
     assert (found["compute_capability"], found["cuda"]) == ("8.6", "none")
+
+
+@pytest.mark.parametrize(
+    ("what", "made", "words"),
+    [
+        ("l4t", "36.5.0", "was built under Jetson Linux 36.5.0, and here is 36.4.3"),
+        ("l4t", "none", "was built under Jetson Linux none, and here is 36.4.3"),
+        ("cuda", "12.9", "was built under CUDA 12.9, and here is 12.6"),
+        ("compute_capability", "11.0", "was built under compute capability 11.0, and here is 8.7"),
+        ("tensorrt", "10.3.1", "was built under TensorRT 10.3.1, and here is 10.3.0"),
+    ],
+)
+def test_an_engine_of_another_machine_is_not_opened(board, what, made, words):
+    with pytest.raises(MmedgeError, match=words) as refused:
+        store.hold_to({**KEY, what: made}, "eyes.plan", target())
+    assert refused.value.fix.endswith("build it again here: mmedge compile BUNDLE")
+
+
+@pytest.mark.parametrize("key", [KEY, {**KEY, "tensorrt": "10.3.0.30"}, {}], ids=["the same", "told to the last number", "not told"])
+def test_an_engine_of_this_machine_is_opened(board, key):
+    store.hold_to(key, "eyes.plan", target())
