@@ -8,13 +8,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from mmedge import catalog
 from mmedge.documents import Document, read_toml
 from mmedge.errors import MmedgeError
 from mmedge.need import have
-from mmedge.quantization import BLOCKED_OPSET, Tables, WeightOnly
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 
@@ -62,8 +61,6 @@ class Target(Document):
     precisions: dict[str, Annotated[tuple[Precision, ...], Field(min_length=1)]] = {}
     options: dict[str, dict[str, Any]] = {}
     """backend -> the runtime's own options."""
-    quantize: Tables = {}
-    """backend -> ways to quantize a graph for it: each is a candidate, what it loses and gains is measured."""
     max_opset: int
     max_ir: int
     python: str = ">=3.10"
@@ -82,15 +79,6 @@ class Target(Document):
     dla_cores: int | None = None
     """NVIDIA's accelerators for convolutions, on the member with the fewest."""
     detect: Detect | None = None
-
-    @model_validator(mode="after")
-    def _can_quantize(self) -> Target:
-        if stray := next((name for name in self.quantize if name not in self.backends), None):
-            raise ValueError(f"quantize.{stray}: the target does not run on {stray}: its backends are {', '.join(self.backends)}")
-        blocked = any(isinstance(one, WeightOnly) and one.bits == 4 for one in self.quantize.get("tensorrt", ()))
-        if blocked and self.max_opset < BLOCKED_OPSET:
-            raise ValueError(f"quantize.tensorrt: weights of 4 bits need opset {BLOCKED_OPSET}, and the target takes up to {self.max_opset}")
-        return self
 
     @property
     def scatter(self) -> Scatter | None:
