@@ -10,7 +10,7 @@ import platform
 import shutil
 import sys
 
-from backends.tensorrt import stand_in
+from backends.tensorrt import stand_in, stand_in_engine, stand_in_gpu
 from system_tree import tree
 from tampering import edit, grown, state
 
@@ -258,7 +258,7 @@ def broken(why):
 
 def gpu(status="cudaSuccess", **facts):
     """A GPU with CUDA and TensorRT, which are stand-ins. ``status``: what CUDA answers to everything."""
-    return lambda scene: stand_in.install(scene.patch, status=stand_in.cudaError_t[status], **facts)
+    return lambda scene: stand_in.install(scene.patch, status=stand_in_gpu.cudaError_t[status], **facts)
 
 
 def engine(content=None, batch=(1, 1, 4), **facts):
@@ -269,7 +269,7 @@ def engine(content=None, batch=(1, 1, 4), **facts):
             made = bundle.graph("eyes", "image_encoder")
             (spec,) = made.inputs
             profile = {spec.name: [(size, *spec.shape[1:]) for size in batch]}
-            stand_in.plan(scratch / "eyes.plan", made, profile=profile, **facts)
+            stand_in_engine.plan(scratch / "eyes.plan", made, profile=profile, **facts)
             file = bundle.add("eyes", "eyes.plan", (scratch / "eyes.plan").read_bytes() if content is None else content)
             placed = Placement(state="ready", backend="tensorrt", precision="fp32", reason="", file=file)
             engines = {**bundle.manifest.engines, "nvidia": {"eyes/image_encoder": placed}}

@@ -10,75 +10,25 @@ import json
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from deploy.planted import LAYERS, model, network
+from onnx import helper, numpy_helper
 from onnxruntime.transformers import float16
 from tampering import edit, state, swap
 
 from mmedge import runner
 from mmedge.bundle import Bundle
 from mmedge.deploy.bisect import Bisection, bisect, describe
-from mmedge.deploy.cut import Net
 from mmedge.documents import dump_json
-from mmedge.errors import MmedgeError
 from mmedge.manifest import Variant
 from mmedge.target import Target
-from mmedge.tensors import TensorSpec
 
 CPU = Target.load("cpu")
 GRAPH = ("models", "eyes", "graphs", "image_encoder", "file")
 PLACED = ("engines", "cpu", "eyes/image_encoder")
-LAYERS, WIDTH = 6, 32
 
 
 def quiet(line):
     pass
-
-
-def network(damaged=None, branches=True):
-    """A stem, six layers with a residual each, one more inside an If, and a head: pixel_values -> image_embedding, as the toy has them."""
-    random = np.random.default_rng(0)
-
-    def weight(name, *shape):
-        array = (random.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
-        return numpy_helper.from_array(array * (2.0 if name == damaged else 1.0), name)
-
-    weights = [weight("stem.weight", 3, WIDTH), weight("head.weight", WIDTH, 3), weight("inner.weight", WIDTH, WIDTH)]
-    weights += [numpy_helper.from_array(np.array(True), "always")]
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["pixel_values"], ["mean"], name="pool"),
-        helper.make_node("Flatten", ["mean"], ["flat"], name="flatten"),
-        helper.make_node("MatMul", ["flat", "stem.weight"], ["hidden.0"], name="stem"),
-    ]
-    for layer in range(LAYERS):
-        weights.append(weight(f"layers.{layer}.weight", WIDTH, WIDTH))
-        nodes += [
-            helper.make_node("MatMul", [f"hidden.{layer}", f"layers.{layer}.weight"], [f"product.{layer}"], name=f"layers.{layer}.matmul"),
-            helper.make_node("Tanh", [f"product.{layer}"], [f"bent.{layer}"], name=f"layers.{layer}.tanh"),
-            helper.make_node("Add", [f"hidden.{layer}", f"bent.{layer}"], [f"hidden.{layer + 1}"], name=f"layers.{layer}.add"),
-        ]
-    last = f"hidden.{LAYERS}"
-    then = helper.make_graph(
-        [helper.make_node("MatMul", [last, "inner.weight"], ["inner"])], "then", [], [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)]
-    )
-    otherwise = helper.make_graph(
-        [helper.make_node("Identity", [last], ["same"])], "otherwise", [], [helper.make_tensor_value_info("same", TensorProto.FLOAT, None)]
-    )
-    if branches:
-        nodes.append(helper.make_node("If", ["always"], ["chosen"], name="choose", then_branch=then, else_branch=otherwise))
-    nodes.append(helper.make_node("MatMul", ["chosen" if branches else last, "head.weight"], ["image_embedding"], name="head"))
-    return model(nodes, weights)
-
-
-def model(nodes, weights):
-    graph = helper.make_graph(
-        nodes,
-        "net",
-        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, 8, 8])],
-        [helper.make_tensor_value_info("image_embedding", TensorProto.FLOAT, ["batch", 3])],
-        weights,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10, producer_name="pytorch")
 
 
 @pytest.fixture
@@ -252,88 +202,6 @@ def test_what_bf16_loses_by_cancellation_is_found(toy_bundle):
         made = bisect(toy_bundle, CPU, quiet)
         assert made.drifts == (precision == "bf16")
     assert (made.first.node, made.first.operator) == ("cancel", "Sub")
-
-
-@pytest.fixture
-def large(tmp_path):
-    """The network as a file with its weights beside it, and as a backend takes it."""
-    path = tmp_path / "large.onnx"
-    onnx.save(network(), path, save_as_external_data=True, location="large.weights", size_threshold=1024)
-    return runner.Graph(path, "0" * 64, (), (), tmp_path / "large.weights")
-
-
-def run(path, feeds):
-    return ReferenceEvaluator(onnx.load(str(path))).run(None, feeds)[0]
-
-
-FEEDS = {"pixel_values": np.random.default_rng(2).random((2, 3, 8, 8), np.float32)}
-
-
-def test_a_cut_uses_the_very_weights_and_leaves_nothing(large, tmp_path):
-    before = state(tmp_path)
-    net = Net(large, tmp_path / "nowhere")
-    with net.cut(["image_embedding"], {}) as part:
-        assert part.weights == large.weights
-        assert part.path.stat().st_size < 8192
-        np.testing.assert_array_equal(run(part.path, FEEDS), run(large.path, FEEDS))
-    assert state(tmp_path) == before
-
-
-def test_embedded_weights_are_moved_beside_the_cuts(tmp_path):
-    path, scratch = tmp_path / "whole.onnx", tmp_path / "scratch"
-    scratch.mkdir()
-    onnx.save(network(), path)
-    with Net(runner.Graph(path, "0" * 64, (), ()), scratch).cut(["image_embedding"], {}) as part:
-        assert part.weights.stat().st_size >= 7 * WIDTH * WIDTH * 4
-        assert part.path.parent == part.weights.parent == scratch and part.path.stat().st_size < 8192
-        np.testing.assert_array_equal(run(part.path, FEEDS), run(path, FEEDS))
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("layer", range(LAYERS))
-def test_nvidias_parser_takes_every_cut(tmp_path, layer):
-    """Its own, of TensorRT-RTX; what it builds runs nowhere here."""
-    nvidia = pytest.importorskip("nvidia_parser", exc_type=ImportError)
-    path = tmp_path / "whole.onnx"
-    onnx.save(network(branches=False), path)
-    inputs = (TensorSpec("pixel_values", "float32", ("batch", 3, 8, 8)),)
-    specs = {name: TensorSpec(name, "float32", ("batch", WIDTH)) for name in (f"hidden.{layer}", f"product.{layer}")}
-    with Net(runner.Graph(path, "0" * 64, inputs, ()), tmp_path).cut(list(specs), specs) as part:
-        assert nvidia.refusals(part.path) == []
-        if layer == 1:
-            assert nvidia.build(part.path, part.inputs, FEEDS) == []
-
-
-def test_a_cut_hands_on_all_that_later_nodes_read(tmp_path):
-    path = tmp_path / "whole.onnx"
-    onnx.save(network(), path)
-    net = Net(runner.Graph(path, "0" * 64, (), ()), tmp_path)
-    names = [node.name for node in net.nodes]
-    assert net.live(names.index("layers.1.tanh")) == ["hidden.1", "product.1"]
-    assert net.live(names.index("choose")) == [f"hidden.{LAYERS}"]  # read by the branches of the If alone
-    assert net.live(len(names)) == ["image_embedding"]
-
-
-def test_nodes_in_any_order_are_brought_into_one(tmp_path):
-    mixed = network()
-    nodes = list(mixed.graph.node)
-    del mixed.graph.node[:]
-    mixed.graph.node.extend(nodes[::-1])
-    path = tmp_path / "mixed.onnx"
-    path.write_bytes(mixed.SerializeToString())
-    net = Net(runner.Graph(path, "0" * 64, (), ()), tmp_path)
-    made = set()
-    for node in net.nodes:
-        assert {name for name in node.input if name in net.maker} <= made
-        made |= set(node.output)
-    assert len(net.nodes) == len(nodes)
-
-
-def test_nodes_that_wait_for_each_other_are_refused(tmp_path):
-    path = tmp_path / "circle.onnx"
-    path.write_bytes(model([helper.make_node("Add", ["a", "b"], ["b"], name="round")], []).SerializeToString())
-    with pytest.raises(MmedgeError, match="wait for each other, round for one"):
-        Net(runner.Graph(path, "0" * 64, (), ()), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import types
 from types import SimpleNamespace
 
 from backends.tensorrt import stand_in
-from backends.tensorrt.stand_in import Severity
+from backends.tensorrt.stand_in_context import ILogger, Severity
 
 WEAK_FLAGS = ("FP16", "INT8", "BF16", "FP8", "INT4")
 """Removed in 11.0 (tensorrt-10x-to-11x)."""
@@ -65,7 +65,7 @@ def install(monkeypatch, version, *, layers=("FLOAT",), engines=(b"engine",), dr
 
 class Builder:
     def __init__(self, calls, logger):
-        assert isinstance(logger, stand_in.ILogger)
+        assert isinstance(logger, ILogger)
         if not calls.driver:  # the C++ factory returns nullptr
             logger.log(Severity.ERROR, "createInferBuilder: Error Code 6: API Usage Error (CUDA initialization failure with error: 35)")
             raise TypeError("pybind11::init(): factory function returned nullptr")

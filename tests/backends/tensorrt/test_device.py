@@ -9,17 +9,12 @@ import sys
 
 import numpy as np
 import pytest
-from backends.tensorrt import stand_in
-from backends.tensorrt.stand_in import cudaError_t
+from backends.tensorrt import stand_in, stand_in_cuda, stand_in_gpu
+from backends.tensorrt.stand_in_gpu import cudaError_t
 
 from mmedge.backends.tensorrt import device
 from mmedge.errors import MmedgeError
 from mmedge.need import NotInstalled
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    return stand_in.install(monkeypatch)
 
 
 def test_what_is_copied_comes_back_once_it_was_waited_for(gpu):
@@ -79,7 +74,7 @@ def test_too_much_memory_is_told_with_what_is_there(monkeypatch):
 def test_no_driver_and_no_gpu_are_told_in_cudas_words(monkeypatch, status):
     stand_in.install(monkeypatch, status=status)
     for ask in (device.compute_capability, device.memory, device.Stream, lambda: device.Memory(1), lambda: device.Pinned(1)):
-        with pytest.raises(MmedgeError, match=f"{status.name}: {stand_in.WORDS[status.name]}") as caught:
+        with pytest.raises(MmedgeError, match=f"{status.name}: {stand_in_gpu.WORDS[status.name]}") as caught:
             ask()
         assert "--runtime nvidia" in caught.value.fix
 
@@ -102,7 +97,7 @@ def test_recorded_work_runs_only_when_it_is_launched(gpu):
     values[:] = 1
     recorded = stream.capture(lambda: stream.upload(memory.address, pinned.address, 8))
     stream.wait()
-    assert bytes(gpu.memory[memory.address][:8]) == bytes([stand_in.RUBBISH]) * 8
+    assert bytes(gpu.memory[memory.address][:8]) == bytes([stand_in_gpu.RUBBISH]) * 8
     for value in (5, 6):
         values[:] = value
         recorded.launch()
@@ -169,7 +164,7 @@ def test_the_real_modules_are_understood(tmp_path, package, module, said):
     """One of each extra's range. Without a driver they refuse every call; how they do it differs, and so do the places of their modules."""
     fetch = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--target", str(tmp_path), package]
     subprocess.run(fetch, check=True)
-    names = [name for name in vars(stand_in.CudaRuntime) if name.startswith("cuda")]
+    names = [name for name in vars(stand_in_cuda.CudaRuntime) if name.startswith("cuda")]
     environment = {"PYTHONPATH": f"{tmp_path}:.", "PATH": ""}
     told = subprocess.run([sys.executable, "-c", NAMES, module, *names], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout == "True\n"

@@ -1,57 +1,19 @@
-"""The runner for TensorRT beyond what every runner does. All over a stand-in for TensorRT and CUDA, but for the words of TensorRT-RTX where there is no GPU."""
+"""The runner for TensorRT beyond what every runner does: memory, shapes and types. All over a stand-in for TensorRT and CUDA."""
 
 from __future__ import annotations
 
 import gc
-import platform
 
 import numpy as np
-import onnx
 import pytest
-from backends.tensorrt import stand_in
+from backends.tensorrt import stand_in_cuda, stand_in_engine, stand_in_gpu
+from backends.tensorrt.small_engines import feeds, made
 from backends.tensorrt.test_runner_contract import opened
 from contract.test_carry import PAIRS, Text, decoder, expected
 from onnx import TensorProto, helper
 
-from mmedge.backends.tensorrt import device, engine, profiling
 from mmedge.backends.tensorrt.runner import TensorrtRunner
-from mmedge.build.trace import read_graph
 from mmedge.errors import MmedgeError
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    return stand_in.install(monkeypatch)
-
-
-def made(path, nodes, inputs, outputs):
-    """A graph of these nodes; tensors as (name, type, shape)."""
-    inputs, outputs = ([helper.make_tensor_value_info(*one) for one in side] for side in (inputs, outputs))
-    model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(model, path)
-    return read_graph(path)
-
-
-def added(path, shape):
-    """x + y."""
-    tensors = [(name, TensorProto.FLOAT, shape) for name in "xyz"]
-    return made(path, [helper.make_node("Add", ["x", "y"], ["z"])], tensors[:2], tensors[2:])
-
-
-@pytest.fixture
-def fixed(tmp_path):
-    return added(tmp_path / "fixed.onnx", [2, 3])
-
-
-@pytest.fixture
-def dynamic(tmp_path):
-    return added(tmp_path / "dynamic.onnx", [1, "tokens"])
-
-
-def feeds(shape=(2, 3), seed=0):
-    random = np.random.default_rng(seed)
-    return {name: random.standard_normal(shape).astype(np.float32) for name in "xy"}
-
 
 # Memory
 
@@ -126,13 +88,13 @@ def test_too_little_memory_at_any_point_leaves_none_behind(gpu, dynamic, monkeyp
     def limited(real):
         def allocate(*arguments):
             if next(left, None) is None:
-                return stand_in.cudaError_t.cudaErrorMemoryAllocation, None
+                return stand_in_gpu.cudaError_t.cudaErrorMemoryAllocation, None
             return real(*arguments)
 
         return staticmethod(allocate)
 
     for name in ("cudaMalloc", "cudaHostAlloc"):
-        monkeypatch.setattr(stand_in.CudaRuntime, name, limited(getattr(stand_in.CudaRuntime, name)))
+        monkeypatch.setattr(stand_in_cuda.CudaRuntime, name, limited(getattr(stand_in_cuda.CudaRuntime, name)))
     with opened(dynamic) as runner:
         if allowed == 6:
             runner.run(feeds((1, 2)))
@@ -199,7 +161,7 @@ def test_a_type_that_numpy_does_not_have_is_refused(gpu, fixed):
 
 
 def test_the_engine_of_another_graph_is_refused(gpu, fixed, tmp_path):
-    path = stand_in.plan(tmp_path / "other.plan", fixed)
+    path = stand_in_engine.plan(tmp_path / "other.plan", fixed)
     other = made(tmp_path / "o.onnx", [helper.make_node("Neg", ["x"], ["w"])], [("x", 1, [2, 3])], [("w", 1, [2, 3])])
     with pytest.raises(MmedgeError, match=r"other\.plan has no output w: it is the engine of another graph"):
         TensorrtRunner(path, other, "tensorrt")
@@ -246,195 +208,3 @@ def test_a_large_output_that_depends_on_data_finds_its_memory(gpu, tmp_path):
             x[:size] = 1
             np.testing.assert_array_equal(runner.run({"x": x})["where"], [range(size)])
     assert gpu.left() == []
-
-
-# CUDA graphs
-
-
-def test_fixed_shapes_are_recorded_after_one_run_and_then_launched(gpu, fixed):
-    with opened(fixed) as runner:
-        assert runner.executed()["CUDA graph"] == "on from the second run"
-        for seed in range(5):
-            given = feeds(seed=seed)
-            np.testing.assert_array_equal(runner.run(given)["z"], given["x"] + given["y"])
-        assert runner.executed()["CUDA graph"] == "on"
-        assert gpu.calls.count("cudaStreamBeginCapture") == 1
-        assert gpu.calls.count("cudaGraphLaunch") == 4
-    assert gpu.left() == []
-
-
-def test_shapes_that_change_are_never_recorded(gpu, dynamic):
-    with opened(dynamic) as runner:
-        for size in (1, 1, 1, 4):
-            runner.run(feeds((1, size)))
-        assert runner.executed()["CUDA graph"] == "off: its shapes change"
-    assert "cudaStreamBeginCapture" not in gpu.calls
-
-
-def test_a_carried_cache_has_a_graph_for_each_turn(gpu, tmp_path):
-    """A graph holds addresses: the two pieces of a cache need one each, plain runs another."""
-    tensors = {"x": (1, [1, 4]), "past_key_0": (1, [1, 4])}
-    nodes = [helper.make_node("Add", ["x", "past_key_0"], ["present_key_0"]), helper.make_node("Neg", ["present_key_0"], ["y"])]
-    graph = made(tmp_path / "g.onnx", nodes, [(name, *rest) for name, rest in tensors.items()], [("y", 1, [1, 4]), ("present_key_0", 1, [1, 4])])
-    one = np.ones((1, 4), np.float32)
-    with opened(graph) as runner:
-        carried = runner.carry({"present_key_0": "past_key_0"}, {"past_key_0": one})
-        for step in range(8):
-            np.testing.assert_array_equal(carried.run({"x": one})["y"], -(one + step + 1))
-            if step in (2, 5):
-                np.testing.assert_array_equal(runner.run({"x": one, "past_key_0": one * 9})["present_key_0"], one * 10)
-        assert gpu.calls.count("cudaStreamBeginCapture") == 3
-    assert gpu.left() == []
-
-
-def test_what_cannot_be_recorded_runs_without_and_says_so(gpu, fixed, monkeypatch):
-    real = stand_in.IExecutionContext.execute_async_v3
-
-    def never(self, stream_handle):
-        stream = gpu.queues[stream_handle]
-        if stream.recorded is not None:
-            stream.spoiled = True
-            return self._no("a layer needs the host")
-        return real(self, stream_handle)
-
-    monkeypatch.setattr(stand_in.IExecutionContext, "execute_async_v3", never)
-    with opened(fixed) as runner:
-        for seed in range(4):
-            given = feeds(seed=seed)
-            np.testing.assert_array_equal(runner.run(given)["z"], given["x"] + given["y"])
-        assert "off: it could not be recorded" in runner.executed()["CUDA graph"]
-        assert "a layer needs the host" in runner.executed()["CUDA graph"]
-        assert gpu.calls.count("cudaStreamBeginCapture") == 1
-    assert gpu.left() == []
-
-
-def test_rtx_records_its_own_graphs(gpu, fixed, dynamic):
-    for graph in (fixed, dynamic):
-        with opened(graph, flavour="rtx") as runner:
-            for _ in range(3):
-                runner.run(feeds((2, 3) if graph is fixed else (1, 2)))
-            assert runner.opened._context.runtime_config.cuda_graph_strategy == stand_in.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-            assert runner.executed()["CUDA graph"] == "by TensorRT-RTX itself"
-            assert runner.executed()["TensorRT-RTX"] == "10.3.0.30"
-    assert "cudaStreamBeginCapture" not in gpu.calls
-
-
-# What is opened, and what it says
-
-
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ({"tensorrt": "10.16.2.10"}, "not compatible with this version of TensorRT, expecting library version 10.3.0.30 got 10.16.2.10"),
-        ({"capability": "11.0"}, "generated on an incompatible device, expecting compute 8.7 got compute 11.0"),
-    ],
-)
-def test_an_engine_from_elsewhere_is_refused_with_both_sides(gpu, fixed, how, words):
-    with pytest.raises(MmedgeError, match=words) as caught:
-        opened(fixed, **how)
-    assert "fixed.plan is no engine for TensorRT 10.3.0.30 with compute capability 8.7: " in caught.value.what
-    assert "mmedge compile" in caught.value.fix
-    assert gpu.left() == []
-
-
-@pytest.mark.parametrize(("content", "words"), [(b"", "fixed.plan is empty"), (b"not an engine", "Version tag does not match")])
-def test_a_file_that_is_no_engine(gpu, fixed, content, words):
-    path = fixed.path.with_suffix(".plan")
-    path.write_bytes(content)
-    with pytest.raises(MmedgeError, match=words):
-        TensorrtRunner(path, fixed, "tensorrt")
-
-
-def test_an_engine_too_large_for_what_is_free(monkeypatch, fixed):
-    gpu = stand_in.install(monkeypatch, size_bytes=8 << 20)
-    kept = device.Memory(5 << 20)
-    with pytest.raises(MmedgeError, match=r"cannot run fixed\.plan: .*OutOfMemory.* \(3 of 8 MB are free\)"):
-        opened(fixed)
-    kept.free()
-    assert gpu.left() == []
-
-
-def test_without_a_driver_that_is_what_is_told(monkeypatch, fixed):
-    stand_in.install(monkeypatch, status=stand_in.cudaError_t.cudaErrorInsufficientDriver)
-    with pytest.raises(MmedgeError, match="CUDA driver version is insufficient") as caught:
-        opened(fixed)
-    assert "--runtime nvidia" in caught.value.fix
-
-
-def test_tensorrt_that_refuses_a_run_is_quoted(gpu, fixed, monkeypatch):
-    monkeypatch.setattr(stand_in.IExecutionContext, "execute_async_v3", lambda self, stream_handle: self._no("device memory is not set"))
-    with opened(fixed) as runner, pytest.raises(MmedgeError, match=r"TensorRT 10\.3\.0\.30 does not run the engine: .*device memory is not set"):
-        runner.run(feeds())
-
-
-def test_it_says_what_it_executes_on(gpu, fixed):
-    layers = [{"Name": str(index), "LayerType": "gemm", "Outputs": [{"Format/Datatype": "Half" if index else "Float"}]} for index in range(3)]
-    with opened(fixed, layers=layers) as runner:
-        assert runner.executed() == {
-            "precision": "fp16",
-            "layers": "2 in fp16, 1 in fp32",
-            "TensorRT": "10.3.0.30",
-            "compute capability": "8.7",
-            "CUDA": "12.6",
-            "CUDA graph": "on from the second run",
-        }
-    with opened(fixed, layers=["a", "b"]) as runner:
-        assert runner.executed()["precision"] == "not told: the engine was built without detailed profiling"
-
-
-def test_markers_for_tracing_tools_are_off(gpu, fixed):
-    with opened(fixed) as runner:
-        assert runner.opened._context.nvtx_verbosity == stand_in.ProfilingVerbosity.NONE
-
-
-def test_times_of_the_layers_are_means_over_the_runs(gpu, fixed):
-    layers = [
-        {"Name": "first", "LayerType": "kgen", "Metadata": "[ONNX Layer: /a/Add]\x1f[ONNX Layer: /a/Mul]"},
-        {"Name": "second", "LayerType": "CaskGemmMatrixMultiply"},
-        {"Name": "first", "LayerType": "kgen", "Metadata": "[ONNX Layer: /a/Add]\x1f[ONNX Layer: /a/Mul]"},
-    ]
-    with opened(fixed, layers=layers, cuda_graph=False) as runner:
-        found = profiling.operated(runner, feeds(), 5)
-        assert "cudaStreamBeginCapture" not in gpu.calls
-    assert found.runs == 5
-    assert {one.name: one.ms for one in found.operators} == {"first": 2 * stand_in.LAYER_MS, "second": stand_in.LAYER_MS}
-    assert {one.name: (one.kind, one.nodes) for one in found.operators} == {"first": ("kgen", ("/a/Add", "/a/Mul")), "second": ("CaskGemmMatrixMultiply", ())}
-    assert found.outside
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorRT for RTX has wheels for x86-64 only")
-def test_the_words_of_the_real_runtime_without_a_gpu(monkeypatch, tmp_path, fixed):
-    """Nothing stands in for TensorRT-RTX here: its own runtime says why it opens nothing. A GPU is pretended, so that it is asked at all."""
-    pytest.importorskip("tensorrt_rtx_bindings")
-    monkeypatch.setattr(engine.device, "compute_capability", lambda: "8.6")
-    path = tmp_path / "none.plan"
-    path.write_bytes(b"abc" * 100)
-    with pytest.raises(
-        MmedgeError, match=r"none\.plan is no engine for TensorRT-RTX 1\.\S+ with compute capability 8\.6: IRuntime::deserializeCudaEngine"
-    ) as caught:
-        TensorrtRunner(path, fixed, "rtx")
-    assert "kEXPECTED_MAGIC_TAG" in caught.value.what
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorRT for RTX has wheels for x86-64 only")
-@pytest.mark.parametrize("base", ["IProfiler", "IOutputAllocator"])
-def test_tensorrts_real_interfaces_are_made_of_functions(base):
-    pytest.importorskip("tensorrt_rtx_libs")
-    trt = pytest.importorskip("tensorrt_rtx_bindings")
-    asked = []
-    one = engine.subclass(trt, base, report_layer_time=lambda name, ms: asked.append((name, ms)))
-    assert isinstance(one, getattr(trt, base))
-    one.report_layer_time("layer", 1.5)
-    assert asked == [("layer", 1.5)]
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorRT for RTX has wheels for x86-64 only")
-def test_every_type_of_tensorrt_is_known_or_refused():
-    pytest.importorskip("tensorrt_rtx_libs")
-    trt = pytest.importorskip("tensorrt_rtx_bindings")
-    for name, kind in trt.DataType.__members__.items():
-        try:
-            numpy = np.dtype(trt.nptype(kind)).name
-        except TypeError:
-            numpy = None
-        assert engine.DTYPES.get(name) == numpy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from backends.tensorrt import stand_in
+from backends.tensorrt import stand_in, stand_in_engine
 from contract import test_backends, test_carry
 
 from mmedge.backends.tensorrt import profiling
@@ -26,7 +26,7 @@ def opened(graph, **how):
     dynamic = {name: shapes for name, shapes in ranges.items() if shapes[0] != shapes[2]}
     options = {name: how.pop(name) for name in ("cuda_graph", "flavour") if name in how}
     flavour = options.pop("flavour", "tensorrt")
-    path = stand_in.plan(graph.path.with_suffix(".plan"), graph, profile=dynamic, **{"layers": DETAILS, **how})
+    path = stand_in_engine.plan(graph.path.with_suffix(".plan"), graph, profile=dynamic, **{"layers": DETAILS, **how})
     return TensorrtRunner(path, graph, flavour, **options)
 
 

@@ -1,19 +1,14 @@
-"""Building through ``trtexec``: a program that stands in for it takes the flags that each TensorRT is known to take, refuses the others, and goes wrong on
-demand. The real one needs a GPU, and was never run."""
+"""Building through ``trtexec``, by a program that stands in for it (stand_in_trtexec.py). The real one needs a GPU, and was never run."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import stat
-import sys
 import threading
 import time
 from collections import Counter
 
 import pytest
-from backends.tensorrt import stand_in
 from backends.tensorrt.test_inspector import layer
 
 from mmedge.backends.tensorrt import flags, trtexec
@@ -23,80 +18,6 @@ from mmedge.runner import Graph
 from mmedge.tensors import TensorSpec
 
 SHAPES = {"input_ids": ((1, 1), (1, 4), (1, 16)), "images": ((1, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8))}
-HALF = [layer("g", "gemm", ["Half"], ["Half"])]
-
-PROGRAM = f"""#!{sys.executable}
-import json, os, pathlib, signal, subprocess, sys, time
-how = json.loads(pathlib.Path({{how!r}}).read_text())
-arguments = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-with open(how["asked"], "a") as file:
-    file.write(json.dumps(sys.argv[1:]) + "\\n")
-print("&&&& RUNNING TensorRT.trtexec " + how["banner"] + " # " + " ".join(sys.argv))
-if "--help" in arguments:
-    sys.exit(0)
-def failed(words):
-    print("[06/20/2025-12:02:57] [E] " + words)
-    print("[06/20/2025-12:02:57] [E] Engine set up failed")
-    print("&&&& FAILED TensorRT.trtexec " + how["banner"])
-    sys.exit(1)
-known = "--onnx --minShapes --optShapes --maxShapes --memPoolSize --noTF32 --profilingVerbosity".split()
-for flag in arguments:
-    if flag not in [*known, "--timingCacheFile", "--exportLayerInfo", "--skipInference", "--saveEngine", *how["takes"]]:
-        failed("Unknown option: " + flag)
-if "--stronglyTyped" in arguments and set(arguments) & {{"--fp16", "--int8", "--bf16"}}:
-    failed("Precision flags cannot be used with a strongly typed network")
-if not pathlib.Path(arguments["--onnx"]).is_file():
-    failed("Failed to open file: " + arguments["--onnx"])
-how["refuses"] and how["refuses"] in arguments and failed("Could not find any implementation for node Conv_0.")
-pathlib.Path(arguments["--timingCacheFile"]).open("ab").write(b"+")
-pathlib.Path(arguments["--saveEngine"]).write_bytes(b"half of an en")
-if how["end"] == "hangs":
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    pathlib.Path(how["asked"] + ".pids").write_text(f"{{os.getpid()}} {{child.pid}}")
-    how["deaf"] and signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    time.sleep(600)
-if how["end"] == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-if how["end"] == "writes nothing":
-    os.unlink(arguments["--saveEngine"])
-else:
-    pathlib.Path(arguments["--saveEngine"]).write_bytes(b"an engine")
-    if how["layers"] is not None:
-        pathlib.Path(arguments["--exportLayerInfo"]).write_text(json.dumps({{"Layers": how["layers"], "Bindings": []}}))
-print("&&&& PASSED TensorRT.trtexec " + how["banner"])
-""".replace("{{", "{").replace("}}", "}")
-
-
-class Program:
-    """The stand-in for ``trtexec``, and what it was asked."""
-
-    def __init__(self, folder, monkeypatch):
-        self.path, self._how, self._asked = folder / "trtexec", folder / "how.json", folder / "asked"
-        self.path.write_text(PROGRAM.replace("{how!r}", repr(str(self._how))))
-        self.path.chmod(self.path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv("TRTEXEC", str(self.path))
-        self.behaves()
-
-    def behaves(self, *, banner="[TensorRT v100300]", takes=("--stronglyTyped", "--fp16", "--int8"), refuses="", end="", layers=HALF, deaf=False):
-        how = {"banner": banner, "takes": takes, "refuses": refuses, "end": end, "layers": layers, "deaf": deaf, "asked": str(self._asked)}
-        self._how.write_text(json.dumps(how))
-
-    def asked(self):
-        """The arguments of every build."""
-        lines = [json.loads(line) for line in self._asked.read_text().splitlines()] if self._asked.exists() else []
-        return [line for line in lines if line != ["--help"]]
-
-    def pids(self):
-        """Of the program that hangs and of what it has started; none where it has not come to that yet."""
-        path = self._asked.with_name("asked.pids")
-        found = [*map(int, path.read_text().split())] if path.exists() else []
-        return found if len(found) == 2 else []
-
-
-@pytest.fixture
-def program(tmp_path, monkeypatch):
-    (tmp_path / "bin").mkdir()
-    return Program(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -222,6 +143,7 @@ def alive(pid):
         return file.read().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("deaf", [False, True])
 def test_one_that_hangs_is_ended_with_all_that_it_started(program, graph, out, monkeypatch, deaf):
     monkeypatch.setattr(trtexec, "GRACE_S", 0.3)
@@ -237,6 +159,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(program, graph, out, m
     assert not out.exists()
 
 
+@pytest.mark.full
 def test_ctrl_c_ends_it_too(program, graph, out):
     program.behaves(end="hangs")
 
@@ -282,60 +205,6 @@ def test_another_program_of_that_name_is_not_believed(monkeypatch, tmp_path):
     monkeypatch.setenv("TRTEXEC", str(path))
     with pytest.raises(MmedgeError, match="cannot be started: Exec format error"):
         trtexec.version()
-
-
-# The command
-
-BOARD = """
-schema = "mmedge.target/1"
-name = "board"
-summary = "a board with trtexec, and without TensorRT's Python module"
-backends = ["tensorrt"]
-max_opset = 18
-max_ir = 10
-[precisions]
-tensorrt = ["fp32"]
-"""
-
-
-@pytest.fixture
-def board(tmp_path, monkeypatch, program):
-    """CUDA is stood in for; TensorRT's module is missing."""
-    gpu = stand_in.install(monkeypatch)
-    for name in ("tensorrt", "tensorrt_rtx_bindings", "tensorrt_rtx_libs"):
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path / "cache"))
-    program.behaves(layers=[layer("g", "gemm", ["Float"], ["Float"])])
-    path = tmp_path / "board.toml"
-    path.write_text(BOARD)
-    yield str(path)
-    assert gpu.left() == []
-
-
-def test_compile_builds_through_it_and_says_that_nothing_was_opened(mmedge, board, program, toy_bundle):
-    for _ in range(2):
-        status, out, _ = mmedge("compile", str(toy_bundle), "--target", board, "--trtexec", "--json")
-        assert status == 0
-    (placed,) = {name: one for name, one in json.loads(out)["engines"]["board"].items() if name == "eyes/image_encoder"}.values()
-    assert (placed["state"], placed["backend"], placed["precision"]) == ("built", "tensorrt", "fp32")
-    assert "never opened: TensorRT's Python module is missing here" in placed["reason"]
-    assert placed["evidence"] == [{"kind": "built", "on": "trtexec of TensorRT 10.3.0 for compute capability 8.7", "note": ""}]
-    assert (toy_bundle / placed["file"]["path"]).read_bytes() == b"an engine"
-    assert len(program.asked()) == len({tuple(asked[:1]) for asked in program.asked()})  # the second time every engine was there
-
-
-def test_compile_through_it_that_fails_changes_nothing(refused, board, program, toy_bundle):
-    before = {path: path.read_bytes() for path in toy_bundle.rglob("*") if path.is_file()}
-    program.behaves(end="killed")
-    what, _ = refused("compile", str(toy_bundle), "--target", board, "--trtexec")
-    assert "it was killed by SIGKILL: most likely too little memory" in what
-    assert {path: path.read_bytes() for path in toy_bundle.rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize(("target", "words"), [("cpu", "and cpu has none"), ("rtx", "and rtx has none"), ("jetson", "and this machine is no jetson")])
-def test_it_is_refused_where_there_is_nothing_to_build(refused, toy_bundle, target, words):
-    what, _ = refused("compile", str(toy_bundle), "--target", target, "--trtexec")
-    assert words in what
 
 
 @pytest.mark.parametrize("row", TENSORRT, ids=lambda row: row.low)
