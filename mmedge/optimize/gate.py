@@ -1,0 +1,67 @@
+"""Whether a candidate may lose what it loses: its task metric against that of fp32, on the same units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mmedge.errors import MmedgeError
+from mmedge.evaluate.metrics.bootstrap import Estimate, Metric, paired
+
+POINT = 0.01
+"""A point of a metric that lies between 0 and 1."""
+ALLOWED = POINT
+"""What a candidate may lose where the recipe does not say."""
+
+Word = Literal["kept", "undecided", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A candidate's loss.
+
+    ``kept``: the whole interval of the loss is within what is allowed (a test of non-inferiority). ``undecided``: the loss itself is, its interval reaches
+    beyond: these units are too few to tell. ``lost``: the loss is beyond. Only that fails the gate; what is undecided is said wherever the candidate is shown.
+    """
+
+    word: Word
+    metric: str
+    loss: Estimate
+    """fp32 less the candidate, or the other way round for a metric that is better when lower: positive is worse, in the metric's own units."""
+    allowed: float
+    enough: int | None = None
+    """Where it is undecided: about how many units would tell, by the width of the interval, which shrinks with their root; None where no number would."""
+
+    @property
+    def passed(self) -> bool:
+        return self.word != "lost"
+
+    def __str__(self) -> str:
+        points = [value / POINT for value in (self.loss.value, self.loss.low, self.loss.high, self.allowed)]
+        said = f"{self.metric}: {points[0]:+.2f} points lost ({points[1]:+.2f} to {points[2]:+.2f}), {points[3]:g} allowed"
+        if self.word != "undecided":
+            return said
+        return f"{said}; {self.loss.n} units are too few to tell" + (f", about {self.enough} would do" if self.enough else "")
+
+
+def judge(fp32: Metric, candidate: Metric, allowed: float = ALLOWED) -> Judged:
+    """Hold a candidate to what it may lose.
+
+    Args:
+        fp32, candidate: the same metric of the same units, in the same order.
+
+    Raises:
+        MmedgeError: one of them could not be computed: there is nothing to judge by.
+    """
+    for one in (fp32, candidate):
+        if one.estimate is None:
+            raise MmedgeError(
+                f"{one.name} cannot judge what quantizing loses: {one.why}", "choose another metric with gates.metric in the recipe, or give data for it"
+            )
+    found = paired(fp32, candidate) if fp32.higher_is_better else paired(candidate, fp32)
+    if found.value > allowed:
+        return Judged("lost", fp32.name, found, allowed)
+    if found.high <= allowed:
+        return Judged("kept", fp32.name, found, allowed)
+    room = allowed - found.value
+    return Judged("undecided", fp32.name, found, allowed, round(found.n * ((found.high - found.value) / room) ** 2) if room > 0 else None)

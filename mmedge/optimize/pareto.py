@@ -1,0 +1,79 @@
+"""Which candidates are worth keeping, and which of them is chosen: by what the target wants, or within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+from mmedge.errors import MmedgeError
+
+Goal = Literal["latency", "size", "balanced"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A candidate that passed its gate, with all that it is compared by."""
+
+    name: str
+    metric: float
+    """Larger is better; the caller turns the sign of a metric that is better when lower."""
+    latency_ms: float
+    size_mb: float
+    memory_mb: float
+
+    def beats(self, other: Point) -> bool:
+        """In nothing worse, and better in something."""
+        ours = (-self.metric, self.latency_ms, self.size_mb, self.memory_mb)
+        theirs = (-other.metric, other.latency_ms, other.size_mb, other.memory_mb)
+        return ours != theirs and all(one <= two for one, two in zip(ours, theirs))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a choice must keep to; None: no limit."""
+
+    max_latency_ms: float | None = None
+    min_metric: float | None = None
+    max_mb: float | None = None
+
+    def misses(self, point: Point) -> str:
+        """Which limit a candidate breaks and by how much; empty where it keeps all."""
+        if self.max_latency_ms is not None and point.latency_ms > self.max_latency_ms:
+            return f"{point.latency_ms:.3g} ms of at most {self.max_latency_ms:g}"
+        if self.min_metric is not None and point.metric < self.min_metric:
+            return f"{point.metric:.3f} of at least {self.min_metric:g}"
+        if self.max_mb is not None and point.size_mb > self.max_mb:
+            return f"{point.size_mb:.1f} MB of at most {self.max_mb:g}"
+        return ""
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The Pareto set over metric, latency, size and memory: those that no other beats, the fastest first."""
+    return sorted((point for point in points if not any(other.beats(point) for other in points)), key=lambda point: point.latency_ms)
+
+
+def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | None = None) -> Point:
+    """The one that is chosen.
+
+    Args:
+        base: fp32, which ``balanced`` measures gains by: the least geometric mean of latency and size as shares of fp32's.
+        budget: limits come first; the goal decides between those that keep them.
+
+    Raises:
+        MmedgeError: none keeps the budget: the nearest is named.
+    """
+    within = [point for point in points if not (budget and budget.misses(point))]
+
+    def cost(point: Point) -> tuple[float, float]:
+        shares = point.latency_ms / base.latency_ms, point.size_mb / base.size_mb
+        first = {"latency": shares[0], "size": shares[1], "balanced": sqrt(shares[0] * shares[1])}[goal]
+        return first, -point.metric
+
+    if within:
+        return min(within, key=cost)
+    assert budget is not None
+    nearest = min(points, key=cost)
+    said = "; ".join(f"{point.name} {budget.misses(point)}" for point in front(points))
+    raise MmedgeError(f"no candidate keeps the budget: {said}", f"raise the limit, or take what comes nearest, {nearest.name}, without one")
