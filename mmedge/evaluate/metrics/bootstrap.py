@@ -21,6 +21,7 @@ SEED = 0
 AT_ONCE = 2_000_000
 """Weights held at a time: 16 MB."""
 MIDDLE = (2.5, 97.5)
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,6 @@ def _estimate(value: float, drawn: Values, n: int) -> Estimate:
         return Estimate(value, value, value, n, "no resample has a value")
     low, high = (float(edge) for edge in np.percentile(found, MIDDLE))
     notes = [f"{len(drawn) - len(found)} of {len(drawn)} resamples have no value"] if len(found) < len(drawn) else []
-    if found.min() == found.max():
+    if np.ptp(found) <= ROUNDING * max(1, abs(value)):
         notes.append("a single unit" if n == 1 else f"the {n} units show no spread: nothing is known of others")
     return Estimate(value, low, high, n, "; ".join(notes))

@@ -48,11 +48,12 @@ def retrieval(scores: Values, relevant: NDArray[np.bool_]) -> list[Metric]:
         raise ValueError(f"scores {scores.shape} and relevant {relevant.shape} differ in shape")
     finite = bool(np.isfinite(scores).all())
     pictures = relevant.any(axis=1)
-    first = relevant.argmax(axis=0)  # the picture that a text is drawn with
-    asked = np.flatnonzero(relevant.any(axis=0))
+    texts, theirs = np.nonzero(relevant.T)
+    asked, at = np.unique(texts, return_index=True)
+    drawn_with = theirs[at]  # a text's first picture
     ways = {
         "image_to_text": (ranks(scores[pictures], relevant[pictures]), np.arange(pictures.sum()), relevant.shape[1]),
-        "text_to_image": (ranks(scores.T[asked], relevant.T[asked]), np.unique(first[asked], return_inverse=True)[1], relevant.shape[0]),
+        "text_to_image": (ranks(scores.T[asked], relevant.T[asked]), np.unique(drawn_with, return_inverse=True)[1], relevant.shape[0]),
     }
     drafts = []
     for way, (found, unit, size) in ways.items():
@@ -66,7 +67,7 @@ def retrieval(scores: Values, relevant: NDArray[np.bool_]) -> list[Metric]:
 
 def ranks(scores: Values, relevant: NDArray[np.bool_]) -> Values:
     """The rank, from 1, of the best right answer to each query: [queries, answers], one or more of them right. Wrong answers with its score come before it."""
-    best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
+    best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     return 1.0 + ((scores >= best) & ~relevant).sum(axis=1)
 
 
