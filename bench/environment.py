@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mmedge import cache
+from mmedge.evaluate.debian import download
 
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 
@@ -44,7 +45,7 @@ def debian(*packages: str) -> Path:
     if not (path / "unpacked").exists():
         print(f"fetching Debian's {', '.join(packages)}", file=sys.stderr)
         path.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", "--quiet", *packages], cwd=path, check=True, stdout=subprocess.DEVNULL)
+        download(packages, path)
         for archive in sorted(path.glob("*.deb")):
             subprocess.run(["dpkg", "-x", archive, path], check=True)
             archive.unlink()

@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image
 from wordnet import WordNet
 
+from mmedge.evaluate.nouns import DETERMINERS, first_phrase, noun_phrase, words
+
 DEBIAN = "tuxpaint-stamps-default", "wordnet-base"
 STAMPS, WORDNET = "usr/share/tuxpaint/stamps", "usr/share/wordnet"
 
@@ -45,39 +47,6 @@ NOT_PHOTOGRAPHS = {"symbols", "cartoon", "toys", "plastic", "roadsigns", "flags"
 """Folders of drawings, signs and imitations, as their makers named them."""
 
 IMITATIONS = {"rubber", "plastic", "toy", "chocolate"}
-QUANTITIES = {"pair", "bunch", "head", "cluster", "couple", "string"}
-DETERMINERS = {"a", "an", "the", "some", "two", "our", "three", "another"}
-CLAUSE = {
-    "with",
-    "in",
-    "on",
-    "from",
-    "for",
-    "and",
-    "or",
-    "that",
-    "which",
-    "who",
-    "at",
-    "to",
-    "by",
-    "near",
-    "as",
-    "is",
-    "was",
-    "used",
-    "made",
-    "holding",
-    "lets",
-    "means",
-    "stands",
-    "are",
-    "resembles",
-    "hatched",
-    "inside",
-    "making",
-}
-"""A noun phrase ends before these."""
 THINGS = {"noun.Tops", "noun.animal", "noun.artifact", "noun.food", "noun.plant", "noun.body", "noun.object"}
 
 LONG_SIDE = 64
@@ -219,15 +188,10 @@ class Stamps:
 
     def _nouns(self, caption: str) -> Iterable[str]:
         """What the caption may name: the longest known compound at the end of its first noun phrase first."""
-        phrase = words(re.split(r"[.!?,;:—–]", re.sub(r"\(.*?\)", " ", caption).strip())[0])
+        phrase = first_phrase(caption)
         if not phrase or phrase[0] not in DETERMINERS:
             return
-        phrase = phrase[1:]
-        end = next((at for at, word in enumerate(phrase) if word in CLAUSE), len(phrase))
-        phrase = phrase[:end]
-        if "of" in phrase[1:]:
-            at = phrase.index("of")
-            phrase = [word for word in phrase[at + 1 :] if word not in ("a", "an", "the", "open", "closed")] if phrase[at - 1] in QUANTITIES else phrase[:at]
+        phrase = noun_phrase(phrase[1:])
         for count in (3, 2, 1):
             if len(phrase) >= count and (lemma := self.wordnet.lemma(" ".join(phrase[-count:]))):
                 yield lemma
@@ -239,10 +203,6 @@ def photograph(item: Item) -> bool:
     seen = (pixels[:, 1:, 3] > 0) & (pixels[:, :-1, 3] > 0)
     flat = (np.abs(pixels[:, 1:, :3] - pixels[:, :-1, :3]).max(-1) <= 1) & seen
     return max(pixels.shape[:2]) >= LONG_SIDE and bool(flat.sum() < FLAT * seen.sum())
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+(?:[-'][a-z]+)*", text.lower().replace("’", "'"))
 
 
 def _number(text: str) -> int:

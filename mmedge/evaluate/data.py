@@ -1,0 +1,185 @@
+"""Data sets from the disk, streamed: folders, tables and WebDataset's tar files, all read the same way.
+
+===========================================  =====================================================================================================
+``FOLDER``                                   with ``metadata.csv`` or ``metadata.jsonl``: a row for each sample, its files in the columns ``file_name`` or
+                                             ``NAME_file_name``; without one, the folder that a file lies in is its label. Folders called train,
+                                             validation or test are splits
+``FILE.csv``, ``FILE.jsonl``                 such a table under another name
+``FILE.tar``, or a folder of them            WebDataset
+===========================================  =====================================================================================================
+
+Columns: ``mmedge.evaluate.columns``. Nothing outside the folder is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import heapq
+import json
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmedge.errors import MmedgeError
+from mmedge.evaluate.columns import SPLITS, cell, naming
+from mmedge.evaluate.data_folder import Classes, Tables, tables_of
+from mmedge.evaluate.data_rows import TABLES
+from mmedge.evaluate.data_tar import TARS, Tars, tars_of
+from mmedge.evaluate.samples import Medium, Sample, Tally, Unreadable
+from mmedge.evaluate.source import Found, Source, medium
+
+__all__ = ["Data", "Medium", "Sample", "Tally", "Unreadable", "open_data"]
+
+FORMS = "a folder with metadata.csv, metadata.jsonl or a folder for each class; a .csv or .jsonl file; or WebDataset's .tar files"
+
+
+class Data(Protocol):
+    """Samples in a fixed order. May be gone through several times; each time they are read anew."""
+
+    name: str
+    columns: frozenset[str]
+    """By their standard names."""
+    splits: Mapping[str, int]
+    """Every split, with its number of samples; empty where there are none."""
+    labels: tuple[str, ...]
+    """Every class, of all splits, sorted."""
+    split: str | None
+    limit: int | None
+    seed: int
+
+    def __iter__(self) -> Iterator[Sample]: ...
+    def __len__(self) -> int: ...
+    def fingerprint(self) -> str:
+        """sha256 over the samples' keys and columns and the names and sizes of their files: equal for equal selections of equal data, wherever they lie."""
+        ...
+
+
+def open_data(path: str | Path, *, split: str | None = None, limit: int | None = None, seed: int = 0, columns: Mapping[str, str] | None = None) -> Data:
+    """Open a data set: see the module's docstring for its forms.
+
+    Args:
+        split: only these samples; several with a plus: ``validation+test``.
+        limit: at most so many, drawn by ``seed``; those of a smaller limit are among those of a larger one.
+        columns: standard name -> the data's own, where they differ: ``{"text": "text_zh"}``.
+
+    Raises:
+        MmedgeError: there is nothing of a known form, no sample, no such split or column, or something is damaged. Media are not looked into.
+    """
+    path = Path(path)
+    if limit is not None and limit < 1:
+        raise MmedgeError(f"a limit of {limit} leaves no sample", "give a limit of at least 1")
+    return _Selection(_source(path), path.name or str(path.resolve().name), split, limit, seed, columns or {})
+
+
+def _source(path: Path) -> Source:
+    if not path.exists():
+        raise MmedgeError(f"there is no data at {path}", f"name {FORMS}")
+    if path.is_file():
+        if path.suffix.lower() in TABLES:
+            return Tables(path.parent, [path])
+        if path.name.lower().endswith(TARS):
+            return Tars(path.parent, [path])
+        raise MmedgeError(f"{path} is no data set", f"name {FORMS}")
+    try:
+        tables, tars = tables_of(path), tars_of(path)
+    except OSError as error:
+        raise MmedgeError(f"{path} cannot be read: {error.strerror}", "name a folder that you may read") from error
+    return Tables(path, tables) if tables else Tars(path, tars) if tars else Classes(path)
+
+
+class _Selection:
+    """The samples of a source that are of a split, at most ``limit`` of them: what is remembered is their numbers."""
+
+    def __init__(self, source: Source, name: str, split: str | None, limit: int | None, seed: int, chosen: Mapping[str, str]) -> None:
+        self.name, self.split, self.limit, self.seed = name, split, limit, seed
+        self._source = source
+        seen: set[str] = set()
+        for found in source.read(()):
+            seen.update(found.fields)
+        self._naming = naming(seen, chosen, name)
+        self.columns = frozenset(self._naming.values())
+        self._wanted = None if split is None else {SPLITS.get(one, one) for one in split.split("+")}
+        splits: Counter[str] = Counter()
+        labels: set[str] = set()
+        self._numbers = self._draw(splits, labels)
+        if not splits:
+            raise MmedgeError(f"{source.root / name if source.root.name != name else source.root} holds no samples", f"name {FORMS}")
+        self.splits: Mapping[str, int] = {one: count for one, count in sorted(splits.items()) if one}
+        self.labels = tuple(sorted(labels))
+        self.columns |= {"split"} if self.splits else set()
+        for one in sorted(self._wanted or ()):
+            if one not in self.splits:
+                raise self._no_split(one)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for _, sample in self._some(self._numbers):
+            yield sample
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for _, sample in self._some(()):
+            digest.update(json.dumps([sample.key, dict(sample.fields)], sort_keys=True, default=_plain).encode() + b"\n")
+        return digest.hexdigest()
+
+    def _draw(self, splits: Counter[str], labels: set[str]) -> range | set[int]:
+        """Numbers of the samples that are selected, and on the way what there is. Each sample has its own lot, whatever the others are."""
+
+        def among() -> Iterator[tuple[bytes, int]]:
+            for index, sample in self._all(()):
+                split, label = sample.fields.get("split", ""), sample.fields.get("label")
+                splits[split] += 1
+                labels.update(() if label is None else (label,))
+                if self._wanted is None or split in self._wanted:
+                    yield hashlib.sha256(f"{self.seed} {sample.key}".encode()).digest() if self.limit else b"", index
+
+        if self.limit is not None:
+            return {index for _, index in heapq.nsmallest(self.limit, among())}
+        if self._wanted is None:
+            return range(sum(1 for _ in among()))
+        return {index for _, index in among()}
+
+    def _no_split(self, asked: str) -> MmedgeError:
+        if not self.splits:
+            return MmedgeError(f"{self.name} has no splits, and {asked!r} was asked for", "leave out --split, or add a column split")
+        near = difflib.get_close_matches(asked, self.splits, n=1, cutoff=0.5)
+        known = ", ".join(f"{name} ({count})" for name, count in self.splits.items())
+        return MmedgeError(f"{self.name} has no split {asked!r}", f"did you mean {near[0]}? Its splits: {known}" if near else f"its splits: {known}")
+
+    def _some(self, contents: Container[int]) -> Iterator[tuple[int, Sample]]:
+        return ((index, sample) for index, sample in self._all(contents) if index in self._numbers)
+
+    def _all(self, contents: Container[int]) -> Iterator[tuple[int, Sample]]:
+        for index, found in enumerate(self._source.read(contents)):
+            yield index, self._sample(found)
+
+    def _sample(self, found: Found) -> Sample:
+        fields: dict[str, Any] = {}
+        for column, value in found.fields.items():
+            if column not in self._naming:  # another column has taken its name
+                continue
+            standard = self._naming[column]
+            if standard in ("image", "audio") and isinstance(value, str) and found.folder:
+                value = medium(self._source.root, found.folder, value, found.where) if value else None
+            try:
+                value = cell(standard, value)
+            except ValueError as error:
+                raise MmedgeError(f"{found.where}: {error}", "correct it") from error
+            if standard in ("image", "audio") and value is not None and not isinstance(value, Medium):
+                raise MmedgeError(f"{found.where}: {column} names no file", "give the name of a file, or another column: --column")
+            if value is not None:
+                fields[standard] = value
+        if "split" in fields:
+            fields["split"] = SPLITS.get(fields["split"], fields["split"])
+        elif found.split:
+            fields["split"] = found.split
+        return Sample(found.key, fields)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no form for: a medium is its name and size."""
+    return [value.name, value.size_bytes] if isinstance(value, Medium) else str(value)

@@ -1,0 +1,56 @@
+"""What every form of data set gives: its samples as they were found, in a fixed order, and files that stay inside its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from mmedge.errors import MmedgeError
+from mmedge.evaluate.samples import Medium
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sample before its columns have their standard names."""
+
+    key: str
+    where: str
+    """For errors: which file, which line."""
+    fields: Mapping[str, Any]
+    split: str | None = None
+    """That of its folder, or of its file's name."""
+    folder: Path | None = None
+    """What names of files are relative to."""
+
+
+class Source(Protocol):
+    """Reads the whole data set anew each time."""
+
+    root: Path
+
+    def read(self, contents: Container[int]) -> Iterator[Found]:
+        """Every sample. ``contents``: numbers of the samples whose pictures and sounds are wanted, where reading them costs something."""
+        ...
+
+
+def medium(root: Path, folder: Path, name: str, where: str) -> Medium:
+    """A file of the data set.
+
+    Args:
+        root: nothing outside is read.
+        folder: what ``name`` is relative to.
+
+    Raises:
+        MmedgeError: it lies outside, or a link leads there. Not where it is missing: whoever decodes it learns that.
+    """
+    path = folder / name
+    try:
+        outside = not path.resolve().is_relative_to(root.resolve())
+        size_bytes = path.stat().st_size if not outside and path.is_file() else None
+    except (OSError, ValueError, RuntimeError) as error:  # a name with a NUL, a ring of links
+        raise MmedgeError(f"{where}: {name!r} is no name of a file: {error}", "correct it") from error
+    if outside:
+        raise MmedgeError(f"{where}: {name} leads outside {root}", "name files below that folder; copy linked ones into it: cp -rL")
+    return Medium(PurePosixPath(path.relative_to(root) if path.is_relative_to(root) else path).as_posix(), path, size_bytes)
