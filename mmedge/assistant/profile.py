@@ -32,6 +32,9 @@ def profile(path: Path, target: Target, rules: Rules, progress: Callable[[str], 
     """
     bundle, facts = Bundle.open(path), machine()
     made, turn = datetime.now(timezone.utc).isoformat(timespec="seconds"), None
+    for role, model in bundle.manifest.models.items():
+        for name in model.graphs_for(target).values():
+            bundle.placement(role, name, target)  # what cannot run is refused before the machine itself is measured
     with watch() as watching:
         rows, not_run = levels(bundle, target, rules, progress)
         if {"vad", "ears"} <= set(bundle.manifest.models) and target.backends != ("null",):
