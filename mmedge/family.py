@@ -9,6 +9,7 @@
     def assets(config) -> tuple[str, ...]   the assets an export must yield
     PREFER: dict[str, tuple[str, ...]]  graph -> backends that it should run on wherever they exist
     CALLS: tuple[str, ...]              session methods that golden cases may call
+    def verbs(config) -> tuple[str, ...]    those of ``CALLS`` that a model of its kind has; optional, all of them otherwise
     def lacks(config) -> dict[str, tuple[str, ...]]   what the checkpoint came without -> the verbs that fail for it; optional
     def ranges(config) -> dict[str, tuple[int, int, int]]   dynamic dimension, or GRAPH/DIMENSION where graphs differ -> least, likeliest and largest size
                                         that the session asks for: what engines are built for; optional, the golden data's sizes otherwise
@@ -24,14 +25,18 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel
 
+from mmedge.documents import validate
 from mmedge.errors import MmedgeError
 from mmedge.runner import Runner
 from mmedge.target import Scatter
 from mmedge.tensors import Array
+
+if TYPE_CHECKING:
+    from mmedge.manifest import Model
 
 Media = Mapping[str, Any]
 """Golden inputs by name: pictures and sounds as paths, texts as strings."""
@@ -147,3 +152,14 @@ def load_family(name: str, part: str = "") -> Any:
     if name not in family_names():
         raise MmedgeError(f"there is no model family {name!r}", f"use one of: {', '.join(family_names())}")
     return importlib.import_module(f"mmedge.families.{name}" + (f".{part}" if part else ""))
+
+
+def verbs_of(model: Model) -> set[str]:
+    """The session methods that a bundle's model has: those of its kind, without those that its checkpoint lacked something for."""
+    family = load_family(model.family)
+    config = validate(
+        model.config, family.Config, f"the manifest's config of a {model.family} model", fix="export the bundle again with this version of mmedge"
+    )
+    kind = family.verbs(config) if hasattr(family, "verbs") else family.CALLS
+    missing = family.lacks(config) if hasattr(family, "lacks") else {}
+    return {*kind}.difference(*missing.values())

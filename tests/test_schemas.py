@@ -17,6 +17,7 @@ from mmedge.deploy.doctor import Diagnosis
 from mmedge.deploy.plan import Plan
 from mmedge.deploy.push import Release
 from mmedge.documents import Failure
+from mmedge.evaluate.evaluation import Evaluation
 from mmedge.manifest import Manifest
 from mmedge.profile.compare import Comparison
 from mmedge.profile.report import Profiles, Report
@@ -25,7 +26,7 @@ from mmedge.target import Target, Targets
 from mmedge.turn import Turn
 
 FOLDER = Path(__file__).parents[1] / "mmedge" / "schemas"
-DOCUMENTS = [Bisection, Comparison, Diagnosis, Failure, Manifest, Plan, Profiles, Recipe, Recipes, Release, Report, Summary, Target, Targets, Turn]
+DOCUMENTS = [Bisection, Comparison, Diagnosis, Evaluation, Failure, Manifest, Plan, Profiles, Recipe, Recipes, Release, Report, Summary, Target, Targets, Turn]
 
 
 def _path(document):

@@ -70,7 +70,7 @@ def open_data(path: str | Path, *, split: str | None = None, limit: int | None =
     path = Path(path)
     if limit is not None and limit < 1:
         raise MmedgeError(f"a limit of {limit} leaves no sample", "give a limit of at least 1")
-    return _Selection(_source(path), path.name or str(path.resolve().name), split, limit, seed, columns or {})
+    return _Selection(_source(path), path, split, limit, seed, columns or {})
 
 
 def _source(path: Path) -> Source:
@@ -92,20 +92,21 @@ def _source(path: Path) -> Source:
 class _Selection:
     """The samples of a source that are of a split, at most ``limit`` of them: what is remembered is their numbers."""
 
-    def __init__(self, source: Source, name: str, split: str | None, limit: int | None, seed: int, chosen: Mapping[str, str]) -> None:
-        self.name, self.split, self.limit, self.seed = name, split, limit, seed
+    def __init__(self, source: Source, path: Path, split: str | None, limit: int | None, seed: int, chosen: Mapping[str, str]) -> None:
+        self.name, self.split, self.limit, self.seed = path.resolve().name, split, limit, seed
         self._source = source
         seen: set[str] = set()
-        for found in source.read(()):
+        count = 0
+        for count, found in enumerate(source.read(()), 1):  # noqa: B007 (read after the loop)
             seen.update(found.fields)
-        self._naming = naming(seen, chosen, name)
+        if not count:
+            raise MmedgeError(f"{path} holds no samples", f"name {FORMS}")
+        self._naming = naming(seen, chosen, self.name)
         self.columns = frozenset(self._naming.values())
         self._wanted = None if split is None else {SPLITS.get(one, one) for one in split.split("+")}
         splits: Counter[str] = Counter()
         labels: set[str] = set()
         self._numbers = self._draw(splits, labels)
-        if not splits:
-            raise MmedgeError(f"{source.root / name if source.root.name != name else source.root} holds no samples", f"name {FORMS}")
         self.splits: Mapping[str, int] = {one: count for one, count in sorted(splits.items()) if one}
         self.labels = tuple(sorted(labels))
         self.columns |= {"split"} if self.splits else set()

@@ -10,7 +10,7 @@ from mmedge.errors import MmedgeError
 from mmedge.evaluate.columns import FILE, file_column, split_of
 from mmedge.evaluate.data_rows import TABLES, read_rows
 from mmedge.evaluate.samples import MEDIA, SOUNDS
-from mmedge.evaluate.source import Found, medium
+from mmedge.evaluate.source import Found, inside, medium
 
 
 class Tables:
@@ -49,6 +49,8 @@ class Classes:
         for where, folders, names in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             folder = Path(where)
+            if linked := next((name for name in folders if (folder / name).is_symlink()), None):
+                raise MmedgeError(f"{folder / linked} is a link to a folder, which is not followed", "copy that folder there: cp -rL")
             if not folders and not names and folder != self.root:
                 raise MmedgeError(f"the class {folder.name!r} never appears: {folder} is empty", "put samples into that folder, or remove it")
             for name in sorted(names):
@@ -75,7 +77,7 @@ def tables_of(root: Path) -> list[Path]:
             raise MmedgeError(f"{folder} has a {here[0].name} and a {here[1].name}", "keep the one that counts")
         if not here and (folder / "metadata.parquet").is_file():
             raise MmedgeError(f"{folder / 'metadata.parquet'} is not read", "write it as metadata.csv or metadata.jsonl")
-        found += here
+        found += [inside(root, path) for path in here]
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.columns import split_of
 from mmedge.evaluate.samples import MEDIA, SOUNDS, Medium
-from mmedge.evaluate.source import Found
+from mmedge.evaluate.source import Found, inside
 
 TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "npy", "npz", "joblib"}
@@ -123,4 +123,4 @@ def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def tars_of(path: Path) -> list[Path]:
     """The tar files of a folder, or of the folders of its splits, by name."""
     folders = (path, *(one for one in path.iterdir() if one.is_dir() and split_of(one.name)))
-    return sorted(one for folder in folders for one in folder.iterdir() if one.name.lower().endswith(TARS) and one.is_file())
+    return sorted(inside(path, one) for folder in folders for one in folder.iterdir() if one.name.lower().endswith(TARS) and one.is_file())

@@ -25,7 +25,7 @@ def first_phrase(caption: str) -> list[str]:
 
 
 def noun_phrase(phrase: Sequence[str]) -> list[str]:
-    """Of a phrase without its determiner, the noun and what describes it: up to a clause, and "grapes" of "bunch of grapes", but "head" of "head of a lion"."""
+    """Of a phrase without its determiner, the noun and what describes it: up to a clause, and "grapes" of "bunch of grapes", but "tail" of "tail of a lion"."""
     end = next((at for at, word in enumerate(phrase) if word in CLAUSE), len(phrase))
     found = list(phrase[:end])
     if "of" in found[1:]:

@@ -54,3 +54,9 @@ def medium(root: Path, folder: Path, name: str, where: str) -> Medium:
     if outside:
         raise MmedgeError(f"{where}: {name} leads outside {root}", "name files below that folder; copy linked ones into it: cp -rL")
     return Medium(PurePosixPath(path.relative_to(root) if path.is_relative_to(root) else path).as_posix(), path, size_bytes)
+
+
+def inside(root: Path, path: Path) -> Path:
+    """A file that was found in the data set's folder. Raises MmedgeError: it is a link that leads outside."""
+    medium(root, path.parent, path.name, str(root))
+    return path

@@ -102,7 +102,8 @@ def splits(stamps: Sequence[Stamp]) -> dict[str, str]:
     for group in sorted(groups.values(), key=lambda group: (-len(group), hashlib.sha256(min(stamp.name for stamp in group).encode()).digest())):
         symbols = any(stamp.folders[0] == "symbols" for stamp in group)
         split = "train" if symbols else min(filled, key=lambda fold: (filled[fold], fold))
-        filled[split] += len(group)
+        if not symbols:
+            filled[split] += len(group)
         made.update((stamp.name, split) for stamp in group)
     return made
 

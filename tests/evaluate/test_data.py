@@ -122,11 +122,14 @@ def test_what_cannot_be_decoded_is_named(tmp_path, column, content, said):
 
 
 def test_unreadable_samples_are_counted_until_they_are_too_many():
-    tally = Tally("d", 200, 0.01)
-    tally.add(Unreadable("a.png is not a picture", "save it"))
-    tally.add(Unreadable("b.png is not a picture", "save it"))
+    tally = Tally("d", 0.01)
+    tally.add(Unreadable("a.png is not a picture", "save it"), 200)
+    tally.add(Unreadable("b.png is not a picture", "save it"), 200)
+    tally.hold(200)
+    with pytest.raises(MmedgeError, match="2 of the 199 samples"):
+        tally.hold(199)
     with pytest.raises(MmedgeError) as caught:
-        tally.add(Unreadable("c.png is cut off", "copy it"))
+        tally.add(Unreadable("c.png is cut off", "copy it"), 200)
     assert caught.value.what == "3 of the 200 samples of d cannot be read, and 1% may be: a.png is not a picture; b.png is not a picture; c.png is cut off"
     assert caught.value.fix == "copy it; or allow more: --max-unreadable 0.05"
 
@@ -197,6 +200,12 @@ def test_nothing_outside_the_folder_is_read(tmp_path):
     assert "link.png leads outside" in refused(json_lines(tmp_path / "d" / "metadata.jsonl", [{"file_name": "link.png"}]).parent)[0]
     (tmp_path / "d" / "metadata.jsonl").unlink()
     assert "link.png leads outside" in refused(tmp_path / "d")[0]
+    (tmp_path / "linked").mkdir()
+    os.symlink(tmp_path / "d", tmp_path / "linked" / "red")
+    assert "red is a link to a folder" in refused(tmp_path / "linked")[0]
+    write(tmp_path / "secret.csv", "text\nx\n"), write(tmp_path / "secret.tar", ""), (tmp_path / "t").mkdir(), (tmp_path / "u").mkdir()
+    os.symlink(tmp_path / "secret.csv", tmp_path / "t" / "metadata.csv"), os.symlink(tmp_path / "secret.tar", tmp_path / "u" / "a.tar")
+    assert "metadata.csv leads outside" in refused(tmp_path / "t")[0] and "a.tar leads outside" in refused(tmp_path / "u")[0]
     json_lines(tmp_path / "e" / "metadata.jsonl", [{"file_name": "a\0.png"}])
     assert "is no name of a file" in refused(tmp_path / "e")[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import tracemalloc
 
 import pytest
 from evaluate.data_sets import png, tar, tone, write
@@ -78,3 +79,11 @@ def test_a_damaged_tar_is_named(tmp_path, damage):
     made = {"empty": b"", "cut": whole[:1500], "header": whole[:1024] + b"x" * 512 + whole[1536:], "gzip": whole[: len(whole) // 2], "other": b"x" * 2000}
     write(path, made[damage])
     assert refused(path).startswith(f"{path} is a damaged tar file: ")
+
+
+def test_one_sample_is_in_memory_at_a_time(tmp_path):
+    path = tar(tmp_path / "a.tar", [(f"{n:02}.png", bytes(1_000_000)) for n in range(30)])
+    tracemalloc.start()
+    assert sum(len(sample.fields["image"].content) for sample in open_data(path)) == 30_000_000
+    peak, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+    assert peak < 6_000_000

@@ -50,7 +50,7 @@ def captions(given: Sequence[str], references: Sequence[Sequence[str]]) -> list[
     ours = [tokenize(text) for text in given]
     theirs = [[tokenize(text) for text in texts] for texts in references]
     bleu_rows = np.array([_matches(*pair) for pair in zip(ours, theirs, strict=True)], dtype=np.float64).reshape(-1, 2 + 2 * len(ORDERS))
-    drafts = [Draft(f"bleu_{order}", Samples(bleu_rows, partial(_bleu, order)), how=NAME) for order in ORDERS]
+    drafts = [Draft(f"bleu_{order}", Samples(bleu_rows, partial(bleu, order)), how=NAME) for order in ORDERS]
     drafts.append(Draft("rouge_l", Samples(_column([_rouge_l(*pair) for pair in zip(ours, theirs)]), mean), how=NAME))
     few = len(theirs) < 2  # every word is then in every picture's references, and weighs nothing
     consensus = Samples(_column([] if few else _cider_d(ours, theirs)), mean)
@@ -79,7 +79,8 @@ def _matches(given: Tokens, references: Sequence[Tokens]) -> list[int]:
     return row
 
 
-def _bleu(order: int, weights: Values, rows: Values) -> Values:
+def bleu(order: int, weights: Values, rows: Values) -> Values:
+    """Of the corpus that was drawn, from the sums of what ``_matches`` counts."""
     total = weights @ rows
     precisions = (total[:, 3 : 3 + 2 * order : 2] + TINY) / (total[:, 2 : 2 + 2 * order : 2] + SMALL)
     ratio = (total[:, 0] + TINY) / (total[:, 1] + SMALL)

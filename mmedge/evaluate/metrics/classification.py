@@ -62,7 +62,7 @@ def classification(predicted: Sequence[str], expected: Sequence[str], classes: S
     rows = codes.astype(np.float64)
     drafts = [Draft("accuracy", Samples((codes[:, :1] == codes[:, 1:]).astype(np.float64), mean))]
     for average in AVERAGES:
-        drafts += [Draft(f"{figure}_{average}", Samples(rows, partial(_averaged, figure, average, len(names))), how=how) for figure in FIGURES]
+        drafts += [Draft(f"{figure}_{average}", Samples(rows, partial(averaged, figure, average, len(names))), how=how) for figure in FIGURES]
     overall, per_class = roc_auc(scores, codes[:, 0], names, len(classes))
     drafts.append(overall)
     single = [draft for index, name in enumerate(names) for draft in (*_of_class(codes, index, name), per_class[index])]
@@ -80,7 +80,8 @@ def _of_class(codes: NDArray[np.int64], index: int, name: str) -> list[Draft]:
     return [Draft(figure, Samples(np.stack(pair, axis=1), ratio), whys[figure]) for figure, pair in parts.items()]
 
 
-def _averaged(figure: str, average: str, classes: int, weights: Values, rows: Values) -> Values:
+def averaged(figure: str, average: str, classes: int, weights: Values, rows: Values) -> Values:
+    """Precision, recall or F1 over all classes; a row is the number of the class that was expected, and of the one that was predicted."""
     expected, predicted = rows.T
     support, taken = _sums(weights, expected, classes), _sums(weights, predicted, classes)
     hits = _sums(weights, np.where(expected == predicted, expected, classes), classes)

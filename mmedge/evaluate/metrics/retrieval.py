@@ -60,8 +60,8 @@ def retrieval(scores: Values, relevant: NDArray[np.bool_]) -> list[Metric]:
         rows = _by_unit(found, unit)
         why, how = ("there are no captions", f"{len(found)} queries, {size} in the gallery") if finite else ("not computed: some scores are not finite", "")
         rows = rows if finite else rows[:0]
-        drafts += [Draft(f"{way}_r{k}", Samples(rows, partial(_recall, k)), why, how=how) for k in RECALLS]
-        drafts.append(Draft(f"{way}_median_rank", Samples(rows, _median), why, higher_is_better=False, how=how))
+        drafts += [Draft(f"{way}_r{k}", Samples(rows, partial(recall, k)), why, how=how) for k in RECALLS]
+        drafts.append(Draft(f"{way}_median_rank", Samples(rows, median_rank), why, higher_is_better=False, how=how))
     return measure(drafts)
 
 
@@ -86,11 +86,12 @@ def _by_unit(found: Values, unit: NDArray[np.int64]) -> Values:
     return rows
 
 
-def _recall(k: int, weights: Values, rows: Values) -> Values:
+def recall(k: int, weights: Values, rows: Values) -> Values:
+    """The share of all queries with a rank of at most ``k``; a row holds the ranks of one unit's queries, filled up with NaN."""
     return divide(weights @ (rows <= k).sum(axis=1).astype(np.float64), weights @ np.isfinite(rows).sum(axis=1).astype(np.float64))
 
 
-def _median(weights: Values, rows: Values) -> Values:
+def median_rank(weights: Values, rows: Values) -> Values:
     """Of all queries' ranks, each as often as its unit was drawn."""
     unit, place = np.nonzero(np.isfinite(rows))
     order = np.argsort(rows[unit, place], kind="stable")

@@ -21,7 +21,7 @@ def roc_auc(scores: Values | None, expected: NDArray[np.int64], names: Sequence[
         expected: the right class of each sample, as its column.
         names: the classes; those from ``columns`` on have no scores.
     """
-    nothing = Samples(np.empty((0, 1)), _area)
+    nothing = Samples(np.empty((0, 1)), area)
     if scores is None:
         return Draft("roc_auc", nothing, NO_SCORES), [Draft("roc_auc", nothing, NO_SCORES) for _ in names]
     if scores.shape != (len(expected), columns):
@@ -32,7 +32,7 @@ def roc_auc(scores: Values | None, expected: NDArray[np.int64], names: Sequence[
     if columns == 2:
         scores = np.stack([scores[:, 0] - scores[:, 1], scores[:, 1] - scores[:, 0]], axis=1)
     rows = [np.stack([scores[:, index], expected == index], axis=1) for index in range(columns)]
-    single = [Draft("roc_auc", Samples(pair, _area), _why(pair[:, 1], name)) for pair, name in zip(rows, names)]
+    single = [Draft("roc_auc", Samples(pair, area), _why(pair[:, 1], name)) for pair, name in zip(rows, names)]
     single += [Draft("roc_auc", nothing, f"not computed: the model gives no score for {name}") for name in names[columns:]]
     if columns == 2:
         return Draft("roc_auc", single[1].samples, single[1].why, how=f"positive class: {names[1]}"), single
@@ -40,21 +40,22 @@ def roc_auc(scores: Values | None, expected: NDArray[np.int64], names: Sequence[
     left_out = [name for index, name in enumerate(names) if index not in usable]
     how = "one class against the rest, mean over classes" + (f" without {', '.join(left_out)}, which no sample is of" if left_out else "")
     packed = np.concatenate([scores[:, usable], expected[:, None] == np.array(usable, dtype=np.int64)], axis=1)
-    return Draft("roc_auc", Samples(packed, partial(_mean_area, len(usable))), "fewer than two classes have samples", how=how), single
+    return Draft("roc_auc", Samples(packed, partial(mean_area, len(usable))), "fewer than two classes have samples", how=how), single
 
 
 def _why(positive: Values, name: str) -> str:
     return f"every sample is of {name}" if positive.all() else f"no sample is of {name}"
 
 
-def _mean_area(classes: int, weights: Values, rows: Values) -> Values:
+def mean_area(classes: int, weights: Values, rows: Values) -> Values:
     """NaN where a class is missing from a resample, or where there is none."""
     if not classes:
         return np.full(len(weights), np.nan)
-    return np.mean([_area(weights, rows[:, [index, classes + index]]) for index in range(classes)], axis=0)
+    return np.mean([area(weights, rows[:, [index, classes + index]]) for index in range(classes)], axis=0)
 
 
-def _area(weights: Values, rows: Values) -> Values:
+def area(weights: Values, rows: Values) -> Values:
+    """Of one curve; a row is a sample's score, and 1 where it is of the positive class, 0 elsewhere."""
     score, positive = rows.T
     order = np.argsort(score, kind="stable")
     ends = np.flatnonzero(np.diff(score[order], append=np.inf))  # the last sample of each score

@@ -79,6 +79,12 @@ def assets(config: Config) -> tuple[str, ...]:
     return (*own, "words.npy") if config.kind == "joined" else own
 
 
+def verbs(config: Config) -> tuple[str, ...]:
+    """CLAP hears, the others see."""
+    others = ("pixels", "patches", "embed_image", "recognise") if config.kind == "clap" else ("log_mel", "embed_audio")
+    return tuple(verb for verb in CALLS if verb not in others)
+
+
 def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     """What the checkpoint came without -> the verbs that there are not for it."""
     hears = config.kind == "clap"

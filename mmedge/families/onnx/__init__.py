@@ -88,6 +88,12 @@ def assets(config: Config) -> tuple[str, ...]:
     return (*(("tokenizer.json",) if config.tokenizer else ()), *(("chat_template.jinja",) if config.template else ()))
 
 
+def verbs(config: Config) -> tuple[str, ...]:
+    """Of its kind. A classifier's input says which of the processors it has."""
+    kinds = {"speech": ("features", "transcribe"), "captioner": ("pixels", "caption"), "chat": ("chat",), "plain": ()}
+    return {**kinds, "dual": ("pixels", "embed_image", "embed_text", "classify"), "classifier": ("pixels", "features", "classify")}[config.kind]
+
+
 def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     """What the checkpoint came without -> the verbs that there are not for it."""
     sees, reads = (config.image is not None, "image processor"), (config.tokenizer, "tokenizer")

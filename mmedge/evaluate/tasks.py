@@ -1,0 +1,82 @@
+"""What a task is: how a model is asked about one sample, and how its answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmedge.evaluate.metrics.bootstrap import Metric
+from mmedge.evaluate.metrics.classification import ClassFigures
+from mmedge.evaluate.metrics.speech import Normalizer
+from mmedge.evaluate.samples import Sample
+
+Vector = NDArray[np.float64]
+Inputs = Mapping[str, Any]
+"""Column -> what a verb takes: a Pillow image, (samples, rate in Hz), or a text."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What figures depend on beside model and data."""
+
+    prompt: str = "{}"
+    """What the name of a class is put into before an image-text model compares it: ``a photo of a {}``."""
+    normalizer: Normalizer = "english"
+    """Of transcripts, see ``mmedge.evaluate.metrics.speech``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model made of one sample."""
+
+    text: str = ""
+    vector: Vector | None = None
+    """An embedding, or the scores of all classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """All answers, held against what is right."""
+
+    metrics: Sequence[Metric]
+    said: Sequence[str]
+    """The answer to each sample, in words."""
+    scores: Vector | None = None
+    """[samples, candidates], where the candidates were the same for all."""
+    classes: Sequence[ClassFigures] = ()
+
+
+Ask = Callable[[Inputs], Answer]
+
+
+class Task(Protocol):
+    """One task of one model on one data set."""
+
+    name: str
+    inputs: tuple[str, ...]
+    """Columns that the model is given."""
+    wants: str
+    """The column that its answers are held against."""
+
+    def open(self, session: Any) -> Ask:
+        """What asks a session about one sample. What is the same for all samples is computed here."""
+        ...
+
+    def score(self, session: Any, answers: Sequence[Answer], references: Sequence[Any]) -> Scored:
+        """``references``: the column ``wants`` of the samples that were answered, one or more."""
+        ...
+
+
+def decode(sample: Sample, columns: Iterable[str]) -> dict[str, Any]:
+    """A sample's inputs, as verbs take them. Raises Unreadable."""
+    media: dict[str, Callable[[], Any]] = {"image": sample.picture, "audio": sample.sound}
+    return {column: media[column]() if column in media else text_of(sample.fields[column]) for column in columns}
+
+
+def text_of(value: Any) -> str:
+    """Of a column that may hold several texts, the first."""
+    return str(value[0] if isinstance(value, list) else value)
