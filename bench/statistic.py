@@ -1,4 +1,4 @@
-"""Word error rates with intervals; ratios of medians are ``mmedge.profile.estimates``'s."""
+"""Word error rates of two recognisers on the same utterances; ratios of medians are ``mmedge.profile.estimates``'s."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmedge.need import need
-
-RESAMPLES = 10_000
-
-
-def interval(samples: NDArray[np.float64]) -> tuple[float, float]:
-    """The middle 95 % of a bootstrap."""
-    low, high = np.percentile(samples, [2.5, 97.5])
-    return float(low), float(high)
+from mmedge.evaluate.metrics.bootstrap import Draft, Samples, measure, paired, ratio
+from mmedge.evaluate.metrics.speech import edits
 
 
 def plain(text: str) -> str:
@@ -26,14 +18,12 @@ def plain(text: str) -> str:
 
 def word_errors(said: str, heard: str) -> tuple[int, int]:
     """(substitutions + deletions + insertions, words said)."""
-    reference, hypothesis = plain(said), plain(heard)
-    result = need("jiwer", extra="eval").process_words(reference, hypothesis)
-    return result.substitutions + result.deletions + result.insertions, len(reference.split())
+    return edits("word", plain(said), plain(heard))
 
 
 def word_error_rates(ours: Sequence[tuple[int, int]], theirs: Sequence[tuple[int, int]]) -> tuple[float, float, tuple[float, float]]:
-    """(our rate, their rate, interval of the difference ours - theirs): utterances are drawn with both results, 10 000 times."""
-    a, b, words = (np.array(column) for column in ([e for e, _ in ours], [e for e, _ in theirs], [w for _, w in ours]))
-    draw = np.random.default_rng(0).integers(0, len(a), (RESAMPLES, len(a)))
-    difference = (a[draw].sum(axis=1) - b[draw].sum(axis=1)) / words[draw].sum(axis=1)
-    return float(a.sum() / words.sum()), float(b.sum() / words.sum()), interval(difference)
+    """(our rate, their rate, interval of the difference ours - theirs): utterances are drawn with both results."""
+    a, b = measure([Draft("wer", Samples(np.array(errors, dtype=np.float64), ratio)) for errors in (ours, theirs)])
+    assert a.estimate and b.estimate, "nothing was said"
+    difference = paired(a, b)
+    return a.estimate.value, b.estimate.value, (difference.low, difference.high)

@@ -10,6 +10,8 @@ import numpy as np
 from mmedge.evaluate.metrics.bootstrap import Draft, Metric, Samples, measure, ratio
 from mmedge.need import need
 
+Unit = Literal["word", "character"]
+UNITS: dict[str, Unit] = {"wer": "word", "cer": "character"}
 Normalizer = Literal["none", "basic", "english"]
 NAMES: dict[Normalizer, str] = {"none": "no normalizer", "basic": "Whisper's basic normalizer", "english": "Whisper's English normalizer"}
 
@@ -28,14 +30,14 @@ def speech(heard: Sequence[str], said: Sequence[str], normalizer: Normalizer) ->
     clean = _normalizer(normalizer)
     pairs = [(clean(reference), clean(hypothesis)) for reference, hypothesis in zip(said, heard, strict=True)]
     drafts = []
-    for name, unit in (("wer", "word"), ("cer", "character")):
-        rows = np.array([_edits(unit, *pair) for pair in pairs], dtype=np.float64).reshape(-1, 2)
+    for name, unit in UNITS.items():
+        rows = np.array([edits(unit, *pair) for pair in pairs], dtype=np.float64).reshape(-1, 2)
         why = "every reference is empty" if len(rows) else "there are no samples"
         drafts.append(Draft(name, Samples(rows, ratio), why, higher_is_better=False, how=NAMES[normalizer]))
     return measure(drafts)
 
 
-def _edits(unit: str, reference: str, hypothesis: str) -> tuple[int, int]:
+def edits(unit: Unit, reference: str, hypothesis: str) -> tuple[int, int]:
     """(edits, words or characters in the reference)."""
     jiwer = need("jiwer", extra="eval")
     found = (jiwer.process_words if unit == "word" else jiwer.process_characters)(reference, hypothesis)
