@@ -6,10 +6,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-EXTRAS := build,openvino,rtx,assistant,eval,page,dev
+EXTRAS := build,openvino,quantize,rtx,assistant,eval,page,dev
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo check lint tools test test-slow test-arm bench clean
 .DEFAULT_GOAL := check
@@ -53,10 +53,10 @@ tools: setup
 	  || echo "some tests will be skipped: apt-get failed, see $(VENV)/apt.log"
 
 test: lint tools
-	$(PYTEST) --dist loadfile --durations 10 -m "not slow"
+	$(PYTEST) --durations 10 -m "not slow"
 
 test-slow: setup
-	$(PYTEST) --dist loadfile --durations 10 -m slow
+	$(PYTEST) --durations 10 -m slow
 
 test-arm: setup
 	@BUNDLE='$(BUNDLE)' $(BIN)/python tests/arm/run.py

@@ -192,7 +192,7 @@ class Bundle:
             weights, digest = (self.file(one.weights), one.weights.sha256) if one.weights else (None, "")
             return runner.Graph(self.file(one.file), one.file.sha256, inputs, outputs, weights, entry.ranges, weights_sha256=digest)
 
-        return replace(opened(entry), variants={variant.precision: opened(variant) for variant in entry.variants})
+        return replace(opened(entry), variants={variant.name: replace(opened(variant), precision=variant.precision) for variant in entry.variants})
 
     def placement(self, role: str, name: str, target: Target) -> Placement:
         """Where a graph runs. Raises MmedgeError: not compiled for that target yet, or only to be compiled on the device."""
@@ -215,7 +215,7 @@ class Bundle:
         """
         placed = self.placement(role, name, target)
         backend = runner.load_backend(placed.backend)
-        facts = backend.probe()
+        facts = backend.probe(target)
         if not facts.available:
             raise MmedgeError(
                 f"{role}/{name} was compiled for {placed.backend}: {facts.reason}", facts.fix or f"mmedge compile {self.path} --target {target.name}"
@@ -237,11 +237,19 @@ class Bundle:
             yield opened
 
     @contextlib.contextmanager
-    def session(self, role: str, target: str | Target, *, through: Callable[[str, Runner], Runner] = lambda name, opened: opened) -> Iterator[Any]:
+    def session(
+        self,
+        role: str,
+        target: str | Target,
+        *,
+        through: Callable[[str, Runner], Runner] = lambda name, opened: opened,
+        opens: Callable[[str], contextlib.AbstractContextManager[Runner]] | None = None,
+    ) -> Iterator[Any]:
         """Open one model for use: ``with bundle.session("eyes", target="cpu") as eyes: eyes.classify(...)``.
 
         Args:
             through: what a runner, with its graph's name, is handed to the model as: a profiler's watch.
+            opens: what opens a graph by its key, instead of where the target has placed it.
 
         Raises:
             MmedgeError: no such model, not compiled for that target, a damaged file, or a runtime that is not installed.
@@ -252,7 +260,8 @@ class Bundle:
         target = Target.load(target) if isinstance(target, str) else target
         family = load_family(model.family)
         with contextlib.ExitStack() as stack:
-            runners = {name: through(name, stack.enter_context(self.runner(role, key, target))) for name, key in model.graphs_for(target).items()}
+            opened = opens or (lambda key: self.runner(role, key, target))
+            runners = {name: through(name, stack.enter_context(opened(key))) for name, key in model.graphs_for(target).items()}
             assets = {name: self.file(entry) for name, entry in model.assets.items()}
             config = validate(model.config, family.Config, f"{self.path / MANIFEST}: models.{role}.config", fix=AGAIN)
             for wanted, found in ((family.graphs(config), runners), (family.assets(config), assets)):

@@ -43,15 +43,25 @@ class Onnx(Document):
 
 
 class Variant(Onnx):
-    """A graph once more in another precision, with the same inputs and outputs: for runtimes that take their precision from the graph."""
+    """A graph once more in another precision, with the same inputs and outputs: for runtimes that take their precision from the graph.
+
+    OpenVINO's are IR: ``file`` is the ``.xml``, and ``weights`` the ``.bin``.
+    """
 
     precision: Precision
+    backend: str = ""
+    """Whose rules it was made by, where there are several of one precision; empty: whoever takes its precision from the graph."""
     method: str
     """What made it."""
     kept_float: tuple[str, ...] = ()
     """Types or names of the nodes that stayed in fp32."""
     drift: float
     """Of its outputs from golden, as a fraction of the bound of its precision."""
+
+    @property
+    def name(self) -> str:
+        """What it is among the variants of its graph: ``fp16``, ``openvino static-minmax``."""
+        return f"{self.backend} {self.method}" if self.backend else self.precision
 
 
 class Graph(Onnx):

@@ -89,7 +89,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """An ONNX file with its declared inputs and outputs."""
+    """An ONNX file with its declared inputs and outputs. A variant for OpenVINO may be IR: its ``.xml``, with ``weights``."""
 
     path: Path
     sha256: str
@@ -99,8 +99,9 @@ class Graph:
     """The file beside it that holds its large tensors, where they are not in the ONNX file itself."""
     ranges: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     """Dynamic dimension of the inputs -> its least, likeliest and largest size."""
-    variants: Mapping[Precision, Graph] = field(default_factory=dict)
-    """The same in other precisions, with the same inputs and outputs."""
+    variants: Mapping[str, Graph] = field(default_factory=dict)
+    """The same in other precisions, with the same inputs and outputs: by the precision, or ``BACKEND METHOD`` where a backend has several of one."""
+    precision: Precision = "fp32"
     weights_sha256: str = ""
     """Of the weights file, where it is known already."""
 

@@ -8,12 +8,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from mmedge import catalog
 from mmedge.documents import Document, read_toml
 from mmedge.errors import MmedgeError
 from mmedge.need import have
+from mmedge.quantization import BLOCKED_OPSET, Tables, WeightOnly, name_of
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 
@@ -61,6 +62,8 @@ class Target(Document):
     precisions: dict[str, Annotated[tuple[Precision, ...], Field(min_length=1)]] = {}
     options: dict[str, dict[str, Any]] = {}
     """backend -> the runtime's own options."""
+    quantize: Tables = {}
+    """backend -> ways to quantize a graph for it: each is a candidate, what it loses and gains is measured."""
     max_opset: int
     max_ir: int
     python: str = ">=3.10"
@@ -79,6 +82,25 @@ class Target(Document):
     dla_cores: int | None = None
     """NVIDIA's accelerators for convolutions, on the member with the fewest."""
     detect: Detect | None = None
+
+    @model_validator(mode="after")
+    def _can_quantize(self) -> Target:
+        blocked = any(isinstance(one, WeightOnly) and one.bits == 4 for one in self.quantize.get("tensorrt", ()))
+        if blocked and self.max_opset < BLOCKED_OPSET:
+            raise ValueError(f"quantize.tensorrt: weights of 4 bits need opset {BLOCKED_OPSET}, and the target takes up to {self.max_opset}")
+        return self
+
+    @property
+    def quantized(self) -> str:
+        """The candidates of its quantize tables in words; empty where it has none."""
+        return "; ".join(f"{backend} {', '.join(map(name_of, candidates))}" for backend, candidates in self.quantize.items())
+
+    @model_validator(mode="after")
+    def _speaks_of_its_backends(self) -> Target:
+        for kind in ("precisions", "options", "quantize"):
+            if stray := next((name for name in getattr(self, kind) if name not in self.backends), None):
+                raise ValueError(f"{kind}.{stray}: the target does not run on {stray}: its backends are {', '.join(self.backends)}")
+        return self
 
     @property
     def scatter(self) -> Scatter | None:
@@ -147,6 +169,14 @@ class Targets(Document):
     here: tuple[str, ...] = ()
     """All that this machine is, the best first."""
     targets: tuple[Target, ...]
+
+    def text(self) -> str:
+        """As a list for people."""
+        rows = []
+        for one in self.targets:
+            rows.append(f"{'*' if one.name == self.best else ' '} {one.name:16} {one.summary} ({', '.join(one.backends)})")
+            rows += [f"{'':19}quantized: {said}"] if (said := one.quantized) else []
+        return "\n".join([*rows, "* the best for this machine"])
 
 
 def targets() -> Targets:

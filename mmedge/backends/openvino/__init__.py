@@ -18,10 +18,20 @@ from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
 if TYPE_CHECKING:
     from mmedge.target import Target
 
-HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""mmedge's names of precisions -> OpenVINO's INFERENCE_PRECISION_HINT. It is always set: left alone, OpenVINO computes in bf16 wherever the CPU can."""
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32", "int4": "f32"}
+"""mmedge's names of precisions -> OpenVINO's INFERENCE_PRECISION_HINT, which is about what the graph itself does not make integers.
 
-CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16"}
+It is always set: left alone, OpenVINO computes in bf16 wherever the CPU can.
+"""
+
+IR = ".xml"
+"""How a graph in OpenVINO's own format ends; its weights lie in a file of their own."""
+
+CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8", "int4": "INT8"}
+"""mmedge's names of precisions -> OpenVINO's of what a CPU must be able to do for them."""
+
+
+INTEGERS = ("int8", "int4")
 
 
 def probe(target: Target | None = None) -> Facts:
@@ -40,8 +50,8 @@ def options(target: Target) -> dict[str, Any]:
 
 
 def candidates(graph: Graph, target: Target) -> list[Candidate]:
-    """One candidate per precision that the target allows and this CPU has instructions for."""
-    features = probe().features
+    """One candidate per precision that the target allows and this CPU has instructions for. No hint makes integers of a graph in fp32."""
+    features = [name for name in probe().features if name not in INTEGERS]
     return [Candidate(graph, precision) for precision in target.precisions.get("openvino", ("fp32",)) if precision in features]
 
 
@@ -70,7 +80,7 @@ class OpenvinoRunner:
         openvino = need("openvino", extra="openvino")
         core = openvino.Core()
         try:
-            model = core.read_model(graph.path)
+            model = core.read_model(graph.path, graph.weights) if graph.path.suffix == IR else core.read_model(graph.path)
             self._compiled = core.compile_model(model, "CPU", {**options, "INFERENCE_PRECISION_HINT": HINTS[precision]})
         except RuntimeError as error:
             raise MmedgeError(

@@ -1,12 +1,11 @@
 """A graph's output matrix in 8 bits: what a decoder reads most of in every step is the matrix over its vocabulary.
 
-Weights are stored in blocks of 32 with a scale each (MatMulNBits, ONNX Runtime's own operator and tool). Every other matrix stays as it is, so that the caches,
+Weights are stored in blocks of 32 with a scale each. Every other matrix stays as it is, so that the caches,
 which feed back, carry no error of it. The result must hold the bound of half precision against fp32.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from math import prod
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmedge.backends.ort import nbits
 from mmedge.need import need
 from mmedge.runner import Graph
 
@@ -23,8 +23,6 @@ LARGE_BYTES = 16 << 20
 FLOAT, FLOAT_BYTES = 1, 4
 """ONNX's number of float32, and its size."""
 BLOCK = 32
-INTEGER_ARITHMETIC = 4
-"""``accuracy_level`` 4: activations are rounded to 8 bits per block too, and multiplied as integers; with float arithmetic it is slower than fp32."""
 
 
 def has_large_matrix(graph: Graph) -> bool:
@@ -37,18 +35,11 @@ def has_large_matrix(graph: Graph) -> bool:
 def quantize(graph: Graph, out: Path) -> None:
     """Write the graph to ``out``, its large matrices in 8 bits. What else lies in a weights file stays there: a link to it is put beside ``out``."""
     onnx = need("onnx", extra="build")
-    tool = need("onnxruntime.quantization.matmul_nbits_quantizer", extra="build")
-    logging.getLogger(tool.__name__).setLevel(logging.WARNING)
     model = onnx.load(str(graph.path), load_external_data=False)
     nodes = _large(model)
     for node in nodes:
         _own_factor(onnx, model, node, graph.path.parent)
-    del model.graph.value_info[:]  # they would describe the matrices that were there
-    chosen = {node.name for node in nodes}
-    others = [node.name for node in model.graph.node if node.name not in chosen]
-    quantizer = tool.MatMulNBitsQuantizer(model, bits=8, block_size=BLOCK, is_symmetric=True, accuracy_level=INTEGER_ARITHMETIC, nodes_to_exclude=others)
-    quantizer.process()
-    quantized = quantizer.model.model
+    quantized = nbits.in_blocks(model, {node.name for node in nodes}, 8, BLOCK)
     outputs = {value.name for value in quantized.graph.output}
     used = {name for node in quantized.graph.node for name in node.input}
     for unused in [node for node in quantized.graph.node if not (used | outputs) & set(node.output)]:

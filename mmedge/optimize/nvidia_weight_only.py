@@ -1,0 +1,91 @@
+"""Weights alone in 8 or 4 bits for TensorRT: a DequantizeLinear behind each matrix and table, none on activations. 4 bits need opset 21."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmedge.need import need
+from mmedge.optimize import proto
+from mmedge.optimize.integer import weights_of
+from mmedge.optimize.lookups import tables
+from mmedge.optimize.made import Feeding, Made, hold, refusing
+from mmedge.optimize.nvidia_static import channel_axis, weight_in_8_bits
+from mmedge.quantization import BLOCKED_OPSET, Quantize, WeightOnly, name_of
+from mmedge.runner import Graph
+from mmedge.tensors import Array
+
+Floats = NDArray[np.floating]
+
+LARGEST = 7
+
+
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+    """``feeds`` are not looked at. Raises MmedgeError as ``Maker.make``."""
+    assert isinstance(options, WeightOnly)
+    begin = time.perf_counter()
+    onnx = need("onnx", extra="build")
+    model = proto.load(graph)
+    with refusing("onnx", graph):
+        if options.bits == 4 and max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")) < BLOCKED_OPSET:
+            model = onnx.version_converter.convert_version(model, BLOCKED_OPSET)
+            del model.graph.value_info[:]
+        weighted = weights_of(model)
+        chosen = [name for table in tables(model) for name in _table(model, table.name, options)]
+        for node in [node for node in model.graph.node if node.name in weighted and node.op_type in ("MatMul", "Gemm")]:
+            axis = channel_axis(model, node)
+            made = _weight(model, node.input[1], axis, options) if axis is not None else ""
+            if made:
+                node.input[1] = made
+                chosen.append(node.name)
+        file, weights = proto.save(model, graph, out, f"nvidia-{name_of(options)}")
+    left = tuple(name for name in weighted if name not in chosen)
+    precision = "int4" if options.bits == 4 else "int8"
+    return hold(Made(file, weights, precision, name_of(options), left, len(chosen), time.perf_counter() - begin), graph)  # type: ignore[arg-type]
+
+
+def _table(model: Any, table: str, options: WeightOnly) -> list[str]:
+    """Store a table that rows are looked up in, once for lookups and products by its transpose; returns the names of what uses it."""
+    made = _weight(model, table, 0, options)
+    users = [node for node in model.graph.node if made and table in node.input]
+    turned = {node.output[0] for node in users if node.op_type == "Transpose"}
+    for node in users:
+        node.input[:] = [made if name == table else name for name in node.input]
+    return [node.name for node in model.graph.node if (made in node.input and node.op_type == "Gather") or turned & set(node.input)]
+
+
+def _weight(model: Any, weight: str, channels: int, options: WeightOnly) -> str:
+    """Store a matrix; returns what it then is called, empty where it is no whole number of blocks."""
+    if options.bits == 8:
+        return weight_in_8_bits(model, weight, channels)
+    onnx = need("onnx", extra="build")
+    back = f"{weight}_dequantized"
+    if any(back in node.output for node in model.graph.node):
+        return back
+    array = onnx.numpy_helper.to_array(next(one for one in model.graph.initializer if one.name == weight))
+    axis = 1 - channels
+    if array.shape[axis] % options.block_size:
+        return ""
+    numbers, scales = blocked(array, axis, options.block_size)
+    name = proto.constant(model, f"{weight}_scale", scales)
+    flat = numbers.reshape(-1).view(np.uint8)
+    halves = (flat[0::2] & 15) | (flat[1::2] << 4)
+    packed = onnx.helper.make_tensor(f"{weight}_quantized", onnx.TensorProto.INT4, array.shape, halves.tobytes(), raw=True)
+    model.graph.initializer.append(packed)
+    attributes = {"axis": axis, "block_size": options.block_size}
+    model.graph.node.append(onnx.helper.make_node("DequantizeLinear", [packed.name, name], [back], name=f"{weight}_DequantizeLinear", **attributes))
+    return back
+
+
+def blocked(matrix: Floats, axis: int, block_size: int) -> tuple[Array, Array]:
+    """Numbers from -7 to 7 as int8, of the same shape, and float32 scales: one for every ``block_size`` numbers along the axis."""
+    turned = matrix if axis == 1 else matrix.T
+    blocks = turned.reshape(turned.shape[0], -1, block_size)
+    largest = np.abs(blocks).max(axis=2)
+    scales = np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)
+    numbers = np.clip(np.rint(blocks / scales[:, :, None]), -LARGEST, LARGEST).astype(np.int8).reshape(turned.shape)
+    return (numbers, scales) if axis == 1 else (np.ascontiguousarray(numbers.T), np.ascontiguousarray(scales.T))

@@ -1,0 +1,27 @@
+"""Weights alone in 8 bits per channel or 4 in blocks for OpenVINO, by NNCF: every matrix and table, those of words and the output matrix included."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from mmedge.optimize.made import Feeding, Made, hold, refusing
+from mmedge.optimize.openvino_nncf import nncf, read, save, weights
+from mmedge.quantization import Quantize, WeightOnly, name_of
+from mmedge.runner import Graph
+
+
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+    """``feeds`` are not looked at. Raises MmedgeError as ``Maker.make``."""
+    assert isinstance(options, WeightOnly)
+    begin = time.perf_counter()
+    model = read(graph)
+    with nncf() as tool, refusing("NNCF", graph):
+        if options.bits == 4:
+            made = tool.compress_weights(model, mode=tool.CompressWeightsMode.INT4_SYM, group_size=options.block_size, all_layers=True)
+        else:
+            made = tool.compress_weights(model, mode=tool.CompressWeightsMode.INT8_ASYM)
+        file, binary = save(made, graph, out, name_of(options))
+    left, integer = weights(made)
+    precision = "int4" if options.bits == 4 else "int8"
+    return hold(Made(file, binary, precision, name_of(options), tuple(left), integer, time.perf_counter() - begin), graph)  # type: ignore[arg-type]

@@ -1,0 +1,53 @@
+"""8 bits for ONNX Runtime with measured ranges, as Q/DQ pairs: activations unsigned and asymmetric, weights signed and per channel (U8S8, fast on x86).
+
+In a transformer only products with constant matrices are rounded, and give fp32: attention, norms and what follows them stay as they are. In a convolutional
+graph everything that has an integer kernel is, so that tensors stay in 8 bits from one operator to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from mmedge.need import need
+from mmedge.optimize import proto
+from mmedge.optimize.integer import is_transformer, ort_operators, saturates, weights_of
+from mmedge.optimize.lookups import rows_in_8_bits
+from mmedge.optimize.made import Feeding, Made, hold, refusing
+from mmedge.optimize.ranges import ranges
+from mmedge.quantization import Quantize, Static, name_of
+from mmedge.runner import Graph
+
+PRODUCTS = ["MatMul", "Gemm"]
+CONVOLUTIONAL = [*PRODUCTS, "Conv", "ConvTranspose", "Add", "Mul", "Clip", "Relu", "LeakyRelu", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool"]
+CONVOLUTIONAL += ["Concat", "Resize", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"]
+
+
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+    """Raises MmedgeError as ``Maker.make``."""
+    assert isinstance(options, Static)
+    begin = time.perf_counter()
+    tool, quantizers = need("onnxruntime.quantization", extra="build"), need("onnxruntime.quantization.qdq_quantizer", extra="build")
+    model = proto.load(graph)
+    weighted = weights_of(model)
+    transformer = is_transformer(model)
+    types = PRODUCTS if transformer else CONVOLUTIONAL
+    rows_in_8_bits(model)
+    proto.tidy(model)
+    with refusing("onnxruntime", graph):
+        nodes = [node for node in model.graph.node if node.op_type in types and (node.name in weighted or not transformer)]
+        touched = {name for node in nodes for name in (*node.input, *node.output)}
+        found = ranges(model, touched, feeds, options)
+        inferred = need("onnxruntime.quantization.quant_utils", extra="build").save_and_reload_model_with_shape_infer(model)
+        settings: dict[str, Any] = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": PRODUCTS if transformer else []}
+        unsigned, signed, names = tool.QuantType.QUInt8, tool.QuantType.QInt8, [node.name for node in nodes]
+        quantizer = quantizers.QDQQuantizer(inferred, True, saturates(), signed, unsigned, found, names, [], types, settings)
+        quantizer.quantize_model()
+        made = quantizer.model.model
+        proto.unmark(made)
+        file, weights = proto.save(made, graph, out, name_of(options))
+        operators = ort_operators(file)
+    still = weights_of(made)
+    left = tuple(name for name in weighted if name in still)
+    return hold(Made(file, weights, "int8", name_of(options), left, operators.total(), time.perf_counter() - begin), graph)
