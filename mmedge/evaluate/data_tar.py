@@ -62,7 +62,7 @@ class Tars:
         try:
             with tarfile.open(path) as archive:
                 while member := archive.next():
-                    archive.members = []  # tarfile keeps them all, otherwise
+                    archive.members = []  # type: ignore[attr-defined]  # tarfile keeps them all, otherwise
                     if member.isdir():
                         continue
                     key, ending = _named(path, member)

@@ -56,11 +56,17 @@ Ask = Callable[[Inputs], Answer]
 class Task(Protocol):
     """One task of one model on one data set."""
 
-    name: str
-    inputs: tuple[str, ...]
-    """Columns that the model is given."""
-    wants: str
-    """The column that its answers are held against."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that the model is given."""
+        ...
+
+    @property
+    def wants(self) -> str:
+        """The column that its answers are held against."""
+        ...
 
     def open(self, session: Any) -> Ask:
         """What asks a session about one sample. What is the same for all samples is computed here."""
