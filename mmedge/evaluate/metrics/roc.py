@@ -56,12 +56,11 @@ def mean_area(classes: int, weights: Values, rows: Values) -> Values:
 
 def area(weights: Values, rows: Values) -> Values:
     """Of one curve; a row is a sample's score, and 1 where it is of the positive class, 0 elsewhere."""
-    score, positive = rows.T
+    score, positive = rows[:, 0], rows[:, 1] == 1
     order = np.argsort(score, kind="stable")
-    ends = np.flatnonzero(np.diff(score[order], append=np.inf))  # the last sample of each score
-    weight, is_positive = weights[:, order], positive[order]
-    below = np.cumsum(weight * (1 - is_positive), axis=1)[:, ends]
-    hits = np.diff(np.cumsum(weight * is_positive, axis=1)[:, ends], axis=1, prepend=0)
-    before = np.concatenate([np.zeros((len(weights), 1)), below[:, :-1]], axis=1)
-    positives, negatives = weights @ positive, weights @ (1 - positive)
-    return divide((hits * (before + below) / 2).sum(axis=1), positives * negatives)
+    running = np.cumsum(weights[:, order], axis=1)
+    first, last = (np.searchsorted(score[order], score[positive], side) for side in ("left", "right"))
+    ranks = (np.where(first > 0, running[:, first - 1], 0) + running[:, last - 1]) / 2  # of each positive sample: what is below it, and half of its ties
+    positives = weights[:, positive].sum(axis=1)
+    above = (weights[:, positive] * ranks).sum(axis=1) - positives**2 / 2  # without the positive samples themselves
+    return divide(above, positives * (weights.sum(axis=1) - positives))
