@@ -1,6 +1,7 @@
 """Words of English captions as the COCO caption evaluation counts them, which runs Stanford's PTBTokenizer 3.4.1 in Java.
 
-Written after the Penn Treebank's rules (MacIntyre's tokenizer script, 1995) and what that program answers; see ``NAME`` for how often it differs.
+Written after the Penn Treebank's rules (MacIntyre's tokenizer script, 1995) and what that program answers; see ``NAME`` for how often it differs. For English:
+a Chinese sentence is one word here, as it is there.
 """
 
 from __future__ import annotations

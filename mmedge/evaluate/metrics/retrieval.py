@@ -47,13 +47,13 @@ def retrieval(scores: Values, relevant: NDArray[np.bool_]) -> list[Metric]:
     if scores.shape != relevant.shape:
         raise ValueError(f"scores {scores.shape} and relevant {relevant.shape} differ in shape")
     finite = bool(np.isfinite(scores).all())
-    pictures = relevant.any(axis=1)
+    pictures = np.flatnonzero(relevant.any(axis=1))
     texts, theirs = np.nonzero(relevant.T)
     asked, at = np.unique(texts, return_index=True)
     drawn_with = theirs[at]  # a text's first picture
     ways = {
-        "image_to_text": (ranks(scores[pictures], relevant[pictures]), np.arange(pictures.sum()), relevant.shape[1]),
-        "text_to_image": (ranks(scores.T[asked], relevant.T[asked]), np.unique(drawn_with, return_inverse=True)[1], relevant.shape[0]),
+        "image_to_text": (ranks(scores, relevant, pictures), np.arange(len(pictures)), relevant.shape[1]),
+        "text_to_image": (ranks(scores.T, relevant.T, asked), np.unique(drawn_with, return_inverse=True)[1], relevant.shape[0]),
     }
     drafts = []
     for way, (found, unit, size) in ways.items():
@@ -65,10 +65,10 @@ def retrieval(scores: Values, relevant: NDArray[np.bool_]) -> list[Metric]:
     return measure(drafts)
 
 
-def ranks(scores: Values, relevant: NDArray[np.bool_]) -> Values:
-    """The rank, from 1, of the best right answer to each query: [queries, answers], one or more of them right. Wrong answers with its score come before it."""
-    best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    return 1.0 + ((scores >= best) & ~relevant).sum(axis=1)
+def ranks(scores: Values, relevant: NDArray[np.bool_], queries: NDArray[np.int64]) -> Values:
+    """The rank, from 1, of the best right answer to each query, a row of [all queries, answers]. Wrong answers with its score come before it."""
+    best = (scores[query][relevant[query]].max() for query in queries)  # a row at a time: scores may fill half of the memory
+    return np.array([1.0 + np.count_nonzero((scores[query] >= least) & ~relevant[query]) for query, least in zip(queries, best)])
 
 
 def _plain(text: str) -> str:
