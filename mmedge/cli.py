@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from mmedge import options
-from mmedge.errors import GATE
 from mmedge.exits import run_program
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from mmedge.output import bisect_bundle, bundle_on
+from mmedge.output import progress as _progress
+from mmedge.output import show as _show
 
 app = typer.Typer(
     help="A trained multimodal model, on a small computer with a camera and a microphone.",
@@ -82,7 +80,7 @@ def compile(
     from mmedge.deploy.inspect import summary
 
     if on is not None:
-        return _bundle_on(bundle, on, ["compile", *(["--trtexec"] if trtexec else [])], target, as_json)
+        return bundle_on(bundle, on, ["compile", *(["--trtexec"] if trtexec else [])], target, as_json)
     for one in options.targets_of(target, bundle, _progress, anew=True):
         made = compile(bundle, asked(one) if trtexec else one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
@@ -98,12 +96,50 @@ def check(bundle: options.Bundle, target: options.Targets = None, bisect: option
     from mmedge.deploy.inspect import summary
 
     if bisect:
-        return _bisect(bundle, target, on, as_json)
+        return bisect_bundle(bundle, target, on, as_json)
     if on is not None:
-        return _bundle_on(bundle, on, ["check"], target, as_json)
+        return bundle_on(bundle, on, ["check"], target, as_json)
     for one in options.targets_of(target, bundle, _progress):
         made = check(bundle, one, _progress)
     _show(made.manifest, as_json, summary(made.manifest, made.path))
+
+
+@app.command(name="eval")
+def evaluate(
+    bundle: options.Bundle,
+    data: options.Data,
+    target: options.Target = None,
+    role: options.Role = None,
+    task: options.Task = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    column: options.Columns = None,
+    prompt: options.Prompt = "{}",
+    normalizer: options.Normalizer = "english",
+    metric: options.Metric = None,
+    agreement: options.Agreement = False,
+    robustness: options.Robustness = False,
+    max_unreadable: options.MaxUnreadable = 0.01,
+    as_json: options.Json = False,
+) -> None:
+    """Measure how good a model is at its task.
+
+    Asks about every sample of your data, one at a time, as it would be used, and gives each figure with its 95 % interval.
+    Example: mmedge eval assistant-mini.bundle --data pictures --role eyes
+    """
+    from mmedge.bundle import Bundle
+    from mmedge.evaluate.asked import pairs, setting
+    from mmedge.evaluate.data import open_data
+    from mmedge.evaluate.eval import Extent, evaluate
+    from mmedge.evaluate.table import table
+
+    opened, aim = Bundle.open(bundle), options.target_of(target, bundle, _progress)
+    how, extent = setting(prompt, normalizer), Extent(agreement, robustness, max_unreadable)
+    samples = open_data(data, split=split, limit=limit, seed=seed, columns=pairs(column))
+    found = evaluate(opened, aim, samples, role, task, how, extent, _progress)
+    found.document.hold(metric)
+    _show(found.document, as_json, table(found.document, metric))
 
 
 @app.command()
@@ -213,8 +249,7 @@ def targets(as_json: options.Json = False) -> None:
     from mmedge.target import targets
 
     made = targets()
-    rows = [f"{'*' if one.name == made.best else ' '} {one.name:16} {one.summary} ({', '.join(one.backends)})" for one in made.targets]
-    _show(made, as_json, "\n".join([*rows, "* the best for this machine"]))
+    _show(made, as_json, made.text())
 
 
 @app.command()
@@ -257,39 +292,6 @@ def inspect(
     for orphan in orphans:
         _progress(f"{'removed' if gc else 'not named by the manifest'}: {orphan}")
     _show(manifest, as_json, describe(manifest))
-
-
-def _bisect(bundle: Path, targets: list[str] | None, on: str | None, as_json: bool) -> None:
-    from mmedge.deploy.bisect import Bisection, bisect, describe, drifted
-    from mmedge.deploy.on import run_on
-
-    asked = ["check", *options.named(targets), "--bisect"]
-    made = run_on(bundle, on, asked, (Bisection,), _progress) if on is not None else bisect(bundle, options.one_of(targets, bundle, _progress), _progress)
-    _show(made, as_json, describe(made))
-    if made.drifts:
-        raise typer.Exit(GATE) if as_json else drifted(made)
-
-
-def _bundle_on(bundle: Path, on: str, command: list[str], targets: list[str] | None, as_json: bool) -> None:
-    from mmedge.deploy.inspect import summary
-    from mmedge.deploy.on import run_on
-    from mmedge.manifest import Manifest
-
-    made = run_on(bundle, on, [*command, *options.named(targets)], (Manifest,), _progress)
-    _show(made, as_json, summary(made, Path(on)))
-
-
-def _show(document: BaseModel, as_json: bool, text: str) -> None:
-    if as_json:
-        from mmedge.documents import dump_json
-
-        sys.stdout.write(dump_json(document))
-    else:
-        print(text)
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> NoReturn:

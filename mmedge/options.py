@@ -84,6 +84,36 @@ MaxRegression = Annotated[
     float | None,
     typer.Option(metavar="PERCENT", help="Exit with status 3 if a time is really slower by more, even at the lower end of its interval.", show_default=False),
 ]
+Data = Annotated[
+    Path,
+    typer.Option(
+        metavar="DATA",
+        help="A folder of samples, with metadata.csv, metadata.jsonl or a folder for each class; a .csv, .jsonl, .tar file.",
+        show_default=False,
+    ),
+]
+Role = Annotated[str | None, typer.Option(metavar="ROLE", help="The model to ask. [default: the one that fits the data]", show_default=False)]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TASK", help="retrieval, classification, vqa, caption or transcription. [default: the first that fits model and data]", show_default=False
+    ),
+]
+Split = Annotated[str | None, typer.Option(metavar="SPLIT", help="Only these samples, such as test, or validation+test.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="At most so many samples, drawn at random.", show_default=False)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Of the draw by --limit.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="NAME=COLUMN", help="Where the data's own name differs: text=caption_zh, audio=path; may be repeated.", show_default=False
+    ),
+]
+Prompt = Annotated[str, typer.Option(metavar="TEXT", help="For classes that an image-text model compares: {} is where the name goes.")]
+Normalizer = Annotated[str, typer.Option(metavar="NAME", help="Of transcripts, before they are compared: english, basic (any language), or none.")]
+Metric = Annotated[str | None, typer.Option(metavar="NAME", help="Show this one alone; exit status 2 where the data do not give it.", show_default=False)]
+Agreement = Annotated[bool, typer.Option("--agreement", help="Also run every graph in fp32, and say how far the answers agree.")]
+Robustness = Annotated[bool, typer.Option("--robustness", help="Also with each input noisy and, where there are others, missing.")]
+MaxUnreadable = Annotated[float, typer.Option(metavar="SHARE", min=0.0, max=1.0, help="Go on if at most this share of the samples cannot be read.")]
 AnyWeights = Annotated[
     bool, typer.Option("--any-weights", help="Accept weights that do not match the architecture: make up what is missing, leave out what is extra.")
 ]

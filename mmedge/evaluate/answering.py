@@ -26,6 +26,7 @@ class _Words:
     setting: Setting
     name: str = ""
     verb: str = ""
+    depends: tuple[str, ...] = ()
 
     def open(self, session: Any) -> Ask:
         verb = getattr(session, self.verb)
@@ -65,6 +66,7 @@ class Vqa(_Words):
 class Transcription(_Words):
     name: str = "transcription"
     verb: str = "transcribe"
+    depends: tuple[str, ...] = ("normalizer",)
 
     def measured(self, said: Sequence[str], references: Sequence[Any]) -> list[Metric]:
         return speech(said, [text_of(one) for one in references], self.setting.normalizer)

@@ -28,6 +28,7 @@ class Classification:
     wants: str
     setting: Setting
     name: str = "classification"
+    depends: tuple[str, ...] = ("prompt",)
 
     def __post_init__(self) -> None:
         own = self._own

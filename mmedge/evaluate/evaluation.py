@@ -87,6 +87,7 @@ class Evaluation(Document):
     family: str
     task: str
     setting: dict[str, str]
+    """What the figures depend on beside model and data: the prompt of classes, the normalizer of transcripts."""
     placements: dict[str, str]
     """Graph -> backend and precision."""
     graphs: dict[str, str]

@@ -24,6 +24,7 @@ class Retrieval:
     wants: str
     setting: Setting
     name: str = "retrieval"
+    depends: tuple[str, ...] = ()
 
     def open(self, session: Any) -> Ask:
         (item,) = self.inputs

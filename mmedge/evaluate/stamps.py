@@ -10,7 +10,7 @@ file's name is one group, transitively, and so is each folder of symbols; a grou
 =====================  ================================================================================
 ``file_name``          the picture
 ``text``               the English caption; ``text_zh`` in simplified Chinese, for most
-``audio_file_name``    a person who speaks the caption, with ``transcript``, the caption again: for 65
+``audio_file_name``    a person who says what it is, with ``transcript``, the caption without its article: for 65
 ``natural_file_name``  what the thing sounds like: for 131
 ``category``           its folder among 16, and ``subcategory``, the folder in that
 ``split``              see above
@@ -33,7 +33,7 @@ from pathlib import Path, PurePosixPath
 from mmedge.documents import disk_error
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.debian import contents, package, verify
-from mmedge.evaluate.nouns import head_noun, words
+from mmedge.evaluate.nouns import DETERMINERS, head_noun, words
 
 PACKAGE, VERSION = "tuxpaint-stamps-default", "2022.06.04-1"
 SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
@@ -155,9 +155,15 @@ def _table(stamps: Sequence[Stamp], split: dict[str, str]) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for one in stamps:
-        spoken = (one.spoken, one.text if one.spoken else "")
+        spoken = (one.spoken, _said(one.text) if one.spoken else "")
         table.writerow((one.name, one.text, one.text_zh, *spoken, one.natural, one.folders[0], "/".join(one.folders[1:2]), split[one.name]))
     return text.getvalue()
+
+
+def _said(caption: str) -> str:
+    """What the speakers say: "A brown hen." is "brown hen"."""
+    first, space, rest = caption.rstrip(". ").partition(" ")
+    return rest if space and first.lower() in DETERMINERS else caption.rstrip(". ")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -46,9 +46,9 @@ def _foot(made: Evaluation, only: str | None) -> list[str]:
     notes = [f"{', '.join(names) if len(names) < 4 else f'{names[0]} ... {names[-1]}'}: {note}" for note, names in about.items()]
     unreadable = [f"unreadable: {'; '.join(made.data.unreadable_said)}"] if made.data.unreadable else []
     ran = ", ".join(f"{name} {where}" for name, where in made.placements.items())
-    settings = ", ".join(f"{name} {value!r}" for name, value in made.setting.items())
+    settings = "".join(f"; {name} {value!r}" for name, value in made.setting.items())
     data = f"data: sha256 {made.data.fingerprint[:12]}, seed {made.data.seed}"
-    return [*notes, *unreadable, f"ran: {ran}; {settings}; {made.seconds:.0f} s", data, describe(made.machine)]
+    return [*notes, *unreadable, f"ran: {ran}{settings}; {made.seconds:.0f} s", data, describe(made.machine)]
 
 
 def _number(value: float | None) -> str:

@@ -68,6 +68,11 @@ class Task(Protocol):
         """The column that its answers are held against."""
         ...
 
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """Which of the setting its figures depend on."""
+        ...
+
     def open(self, session: Any) -> Ask:
         """What asks a session about one sample. What is the same for all samples is computed here."""
         ...

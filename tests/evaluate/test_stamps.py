@@ -51,7 +51,7 @@ def test_the_folder_that_is_written_reads_as_data(tmp_path, package):
     assert sum(made.values()) == 5 and made["train"] == 2
     data = {sample.fields["image"].name: sample.fields for sample in open_data(tmp_path / "out")}
     cat, other = data["animals/cat.png"], data["animals/cat_2.png"]
-    assert (cat["text"], cat["text_zh"], cat["transcript"], cat["label"]) == (["A black cat."], "黑猫。", "A black cat.", "animals")
+    assert (cat["text"], cat["text_zh"], cat["transcript"], cat["label"]) == (["A black cat."], "黑猫。", "black cat", "animals")
     assert (cat["audio"].name, cat["natural"].name, data["food/egg.png"]["natural"].name) == ("animals/cat_desc.ogg", "animals/cat.ogg", "food/egg.wav")
     assert "text_zh" not in other and "audio" not in other and "subcategory" not in cat and data["symbols/letters/a.png"]["subcategory"] == "letters"
     assert cat["split"] == other["split"] != data["food/egg.png"]["split"]
