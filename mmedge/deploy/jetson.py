@@ -18,6 +18,8 @@ from mmedge.target import Board, here
 RELEASE = "/etc/nv_tegra_release"
 DRIVERS = ("nvhost-gpu", "nvgpu", "nvidia0", "nvidiactl")
 """Devices of the GPU in /dev, across the releases."""
+OF_GROUPS = (*DRIVERS, "nvmap", "dri/renderD128")
+"""Devices in /dev that only members of the groups video and render may open (NVIDIA/NemoClaw pulls 5018 and 7762), and that CUDA opens."""
 LIBRARIES = ("usr/lib/aarch64-linux-gnu", "usr/local/tensorrt/lib")
 NVINFER = re.compile(r"Package: libnvinfer\d+\n(?:.+\n)*?Version: (\d[\d.]*)", re.MULTILINE)
 """In Debian's list of what is installed: ``10.3.0.30-1+cuda12.5``."""
@@ -146,21 +148,19 @@ class Jetson:
             return finding("clocks", "fixed, as jetson_clocks leaves them")
         return finding("clocks", "they follow the load: latencies scatter, and what runs seldom runs slowly", "sudo jetson_clocks (until the next start)")
 
-    def _drivers(self) -> list[Path]:
-        return [self.root / "dev" / name for name in DRIVERS if (self.root / "dev" / name).exists()]
-
     def _devices(self) -> list[Finding]:
         """Only what goes wrong: CUDA's own words for it name no device."""
-        closed = [f"/dev/{path.name}" for path in self._drivers() if not os.access(path, os.R_OK | os.W_OK)]
+        there = [name for name in OF_GROUPS if (self.root / "dev" / name).exists()]
+        closed = [f"/dev/{name}" for name in there if not os.access(self.root / "dev" / name, os.R_OK | os.W_OK)]
         if not closed:
             return []
         fix = IN_GROUPS if self.facts.container else GROUPS
-        return [finding("GPU devices", f"{', '.join(closed)} may not be opened by this user: nothing runs on the GPU", fix)]
+        return [finding("GPU devices", f"{', '.join(closed)} may not be opened by this user: CUDA then finds no GPU", fix)]
 
     def _container(self) -> list[Finding]:
         if not self.facts.container:
             return []
-        if self._drivers():
+        if any((self.root / "dev" / name).exists() for name in DRIVERS):
             return [finding("container", f"{self.facts.container}, with the GPU's devices")]
         return [finding("container", f"{self.facts.container}, without the GPU's devices", "start it with --runtime nvidia")]
 

@@ -61,6 +61,18 @@ THE_TARGET = [
         ("a backend that there is not", by.target(backends='["tensorrt9"]'), "this version of mmedge has no tensorrt9 backend", "mmedge targets"),
         ("a file with another name", by.target(name='"jetson"'), "mine.toml names its target 'jetson'", "a target has its file's name: 'mine'"),
         (
+            "a mistyped backend",
+            by.target("precisions = {otr = ['fp32']}"),
+            "mine.toml: document: precisions.otr: the target does not run on otr: its backends are ort",
+            "correct that value",
+        ),
+        (
+            "options of another backend",
+            by.target("options = {tensorrt = {flavour = 'rtx'}}"),
+            "mine.toml: document: options.tensorrt: the target does not run on tensorrt: its backends are ort",
+            "correct that value",
+        ),
+        (
             "an option that ONNX Runtime has not",
             by.target("options = {ort = {thread = 2}}", backends='["ort"]'),
             "target mine: options.ort: unknown key thread",

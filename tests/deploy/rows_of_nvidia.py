@@ -63,7 +63,7 @@ THE_BOARD = [
         (
             "a user in the container without the GPU's groups",
             by.together(by.system(CONTAINER), closed_devices),
-            "/dev/nvhost-gpu may not be opened by this user: nothing runs on the GPU",
+            "/dev/nvhost-gpu may not be opened by this user: CUDA then finds no GPU",
             "start the container with --group-add video --group-add",
         ),
         status=0,
@@ -155,6 +155,12 @@ GRAPHS = [
     *each(
         COMPILE_MINE,
         ("a TensorRT of a third kind", THIRD, THIRD_SAID, "correct that value"),
+        (
+            "trtexec for TensorRT for RTX",
+            by.target("options = {tensorrt = {flavour = 'rtx', trtexec = true}}", backends='["tensorrt"]'),
+            "target mine: options.tensorrt: document: trtexec builds engines of TensorRT, and none of TensorRT-RTX",
+            "correct that value",
+        ),
         (
             "a compute capability that is none",
             by.target('compute_capability = ["banana"]'),

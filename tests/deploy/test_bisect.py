@@ -49,8 +49,8 @@ class Faulty:
     def __init__(self, node, unless=None):
         self.real, self.node, self.unless, self.compiled = runner.load_backend("ort"), node, unless, 0
 
-    def probe(self):
-        return self.real.probe()
+    def probe(self, target=None):
+        return self.real.probe(target)
 
     def compile(self, candidate, target, out):
         self.compiled += 1

@@ -213,13 +213,14 @@ def test_the_cpus_wheel_is_told_and_where_the_right_one_is(diagnosis):
 
 @pytest.mark.parametrize(("files", "fix"), [({}, "sudo usermod -aG video,render $USER"), (DOCKER, "--group-add video --group-add")])
 def test_a_user_without_the_groups_of_the_gpu(diagnosis, monkeypatch, files, fix):
-    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("nvgpu"))
-    _, found = diagnosis({**NANO, **files, "dev/nvgpu": "", "dev/nvhost-gpu": ""})
-    assert found["GPU devices"].found == "/dev/nvgpu may not be opened by this user: nothing runs on the GPU" and fix in found["GPU devices"].fix
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith(("nvmap", "renderD128")))
+    _, found = diagnosis({**NANO, **files, "dev/nvmap": "", "dev/dri/renderD128": "", "dev/nvhost-gpu": ""})
+    assert found["GPU devices"].found == "/dev/nvmap, /dev/dri/renderD128 may not be opened by this user: CUDA then finds no GPU"
+    assert fix in found["GPU devices"].fix
 
 
 def test_of_devices_that_can_be_opened_nothing_is_said(diagnosis):
-    assert "GPU devices" not in diagnosis({**NANO, "dev/nvgpu": ""})[1]
+    assert "GPU devices" not in diagnosis({**NANO, "dev/nvmap": ""})[1]
 
 
 def test_a_pc_is_told_nothing_of_a_jetson(tmp_path):

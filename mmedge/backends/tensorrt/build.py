@@ -10,12 +10,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmedge.backends.tensorrt import flavour as flavours
+from mmedge.backends.tensorrt.flags import Shapes
 from mmedge.backends.tensorrt.flavour import Flavour
 from mmedge.backends.tensorrt.network import Parsed, parse, types
 from mmedge.backends.tensorrt.progress import Progress, Steps
@@ -24,9 +25,6 @@ from mmedge.documents import replace_file
 from mmedge.errors import MmedgeError
 from mmedge.runner import Graph
 from mmedge.target import Precision
-
-Shapes = Mapping[str, tuple[tuple[int, ...], ...]]
-"""Input with dynamic dimensions -> the least, likeliest and largest shape that an engine takes."""
 
 WEAK: dict[Precision, tuple[str, ...]] = {"fp16": ("FP16",), "bf16": ("BF16",), "int8": ("INT8", "FP16"), "int4": ("INT4", "FP16")}
 """Precision -> the builder's flags of weak typing."""

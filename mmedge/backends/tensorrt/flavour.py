@@ -7,6 +7,8 @@ import platform
 import types
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from pydantic import model_validator
+
 from mmedge.backends.tensorrt.versions import RTX_CAPABILITIES
 from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
@@ -38,6 +40,12 @@ class Options(Document):
     flavour: Flavour = "tensorrt"
     trtexec: bool = False
     """Build with NVIDIA's program, not with the Python module."""
+
+    @model_validator(mode="after")
+    def _builds_its_own(self) -> Options:
+        if self.trtexec and self.flavour == "rtx":
+            raise ValueError("trtexec builds engines of TensorRT, and none of TensorRT-RTX")
+        return self
 
 
 def options(target: Target) -> Options:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from mmedge import cache
 from mmedge.backends.tensorrt import device, trtexec, versions
 from mmedge.backends.tensorrt import flavour as flavours
-from mmedge.backends.tensorrt.build import Shapes, profile_shapes
+from mmedge.backends.tensorrt.build import profile_shapes
+from mmedge.backends.tensorrt.flags import Shapes
 from mmedge.documents import Document, dump_json, read_json, replace_file
 from mmedge.errors import MmedgeError
 from mmedge.runner import Candidate
