@@ -123,6 +123,4 @@ def _similarity(ours: Vectors, theirs: Vectors) -> float:
 
 
 def _penalty(ours: Tokens, reference: Tokens) -> float:
-    """The evaluation counts a text's length in pairs of words."""
-    difference = max(0, len(ours) - 1) - max(0, len(reference) - 1)
-    return math.exp(-(difference**2) / (2 * SIGMA**2))
+    return math.exp(-((len(ours) - len(reference)) ** 2) / (2 * SIGMA**2))
