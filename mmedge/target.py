@@ -102,13 +102,6 @@ class Target(Document):
                 raise ValueError(f"{kind}.{stray}: the target does not run on {stray}: its backends are {', '.join(self.backends)}")
         return self
 
-    @model_validator(mode="after")
-    def _speaks_of_its_backends(self) -> Target:
-        for kind in ("precisions", "options"):
-            if stray := next((name for name in getattr(self, kind) if name not in self.backends), None):
-                raise ValueError(f"{kind}.{stray}: the target does not run on {stray}: its backends are {', '.join(self.backends)}")
-        return self
-
     @property
     def scatter(self) -> Scatter | None:
         """How a cache of fixed length is written; None where caches grow."""
