@@ -27,11 +27,11 @@ def download(packages: Sequence[str], folder: Path) -> None:
         MmedgeError: there is no apt here, or it does not get them.
     """
     if shutil.which("apt-get") is None:
-        raise MmedgeError(f"there is no apt-get here to download {', '.join(packages)}", "download it on a Debian, or from https://packages.debian.org")
+        raise MmedgeError(f"there is no apt-get here to download {', '.join(packages)}", "download it on a Debian or an Ubuntu")
     done = subprocess.run(["apt-get", "download", "--quiet", *packages], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         said = first_line(RuntimeError(done.stderr)).removeprefix("E: ")
-        raise MmedgeError(f"apt-get could not download {', '.join(packages)}: {said}", "apt-get update; or download it from https://packages.debian.org")
+        raise MmedgeError(f"apt-get could not download {', '.join(packages)}: {said}", "apt-get update")
 
 
 def package(name: str, version: str, sha256: str, trace: cache.Trace) -> Path:

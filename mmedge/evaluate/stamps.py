@@ -37,6 +37,7 @@ from mmedge.evaluate.nouns import DETERMINERS, head_noun, words
 
 PACKAGE, VERSION = "tuxpaint-stamps-default", "2022.06.04-1"
 SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
+URL = f"http://deb.debian.org/debian/pool/main/t/tuxpaint-stamps/{PACKAGE}_{VERSION}_all.deb"
 BELOW = PurePosixPath("usr/share/tuxpaint/stamps")
 FOLDS = 5
 COLUMNS = ("file_name", "text", "text_zh", "audio_file_name", "transcript", "natural_file_name", "category", "subcategory", "split")
@@ -175,14 +176,22 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--package", type=Path, metavar="FILE", help=f"{PACKAGE}_{VERSION}_all.deb, instead of letting apt-get download it")
     asked = parser.parse_args(arguments)
     try:
-        if asked.package:
-            verify(asked.package, SHA256)
-        made = write_stamps(asked.package or package(PACKAGE, VERSION, SHA256, _say), asked.folder)
+        made = write_stamps(_package(asked.package), asked.folder)
     except MmedgeError as error:
         _say(str(error))
         return error.status
     _say(f"{asked.folder}: {sum(made.values())} stamps: {', '.join(f'{name} {count}' for name, count in sorted(made.items()))}")
     return 0
+
+
+def _package(given: Path | None) -> Path:
+    if given is not None:
+        verify(given, SHA256)
+        return given
+    try:
+        return package(PACKAGE, VERSION, SHA256, _say)
+    except MmedgeError as error:
+        raise MmedgeError(error.what, f"{error.fix}; or download {URL}, and give it with --package FILE") from error
 
 
 def _say(line: str) -> None:

@@ -106,6 +106,7 @@ def test_apt_is_asked_once_and_what_it_gives_is_verified(tmp_path, package, monk
     assert asked == [["tuxpaint-stamps-default=2022.06.04-1"]] and "5 stamps: fold_0" in capsys.readouterr().err
     monkeypatch.setattr(stamps, "SHA256", "0" * 64)
     assert main([str(tmp_path / "c")]) == 2
+    assert "_all.deb, and give it with --package FILE" in capsys.readouterr().err
 
 
 def test_no_apt_and_one_that_fails(tmp_path, monkeypatch):
