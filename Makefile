@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 EXTRAS := build,openvino,quantize,rtx,assistant,eval,page,dev
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup demo check lint tools test test-slow test-arm bench clean
 .DEFAULT_GOAL := check

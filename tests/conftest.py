@@ -34,6 +34,31 @@ def pytest_ignore_collect(collection_path, config):
     return True if kinds and all(f"not {kind}" in config.getoption("markexpr") for kind in kinds) else None
 
 
+EXPORTS_ALL = "test_exports.py"
+"""Every small checkpoint, one after another."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """The order in which workers take the files (--dist loadfile --no-loadscope-reorder): neither waits while another makes what it needs.
+
+    One exports the small checkpoints, the other the assistant, and goes on with what needs that or nothing; then comes what needs the small ones. What is
+    fast fills the end: the workers then end together.
+    """
+    uses: dict[object, set[str]] = {}
+    for item in items:
+        marks = {"full"} if item.get_closest_marker("full") else set()
+        uses.setdefault(item.path, set()).update(marks, item.fixturenames)
+
+    def turn(item):
+        found = uses[item.path]
+        if "small_bundle" in found:
+            return 0 if item.path.name == EXPORTS_ALL else 3
+        return 1 if "assistant_bundle" in found else 2 if "full" in found else 4
+
+    items.sort(key=turn)
+
+
 def _quiet(line):
     pass
 
@@ -90,10 +115,25 @@ def refused(mmedge):
 
 
 @pytest.fixture(scope="session")
-def _toy_bundle(tmp_path_factory):
-    path = tmp_path_factory.mktemp("bundles") / "toy.bundle"
-    _export("toy", path, "cpu")
-    return path
+def shared(tmp_path_factory, worker_id):
+    """Name and what makes it -> a path that all workers share: whoever asks first makes it, everybody else waits for that. Not to be changed."""
+    folder = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+
+    def shared(name, make):
+        path, made = folder / name, folder / f"{name}.made"
+        with open(folder / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                make(path)
+                made.touch()
+        return path
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def _toy_bundle(shared):
+    return shared("toy.bundle", lambda path: _export("toy", path, "cpu"))
 
 
 @pytest.fixture
@@ -103,42 +143,35 @@ def toy_bundle(_toy_bundle, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def assistant_bundle(tmp_path_factory, worker_id):
-    """The shipped assistant with its real weights, for ``cpu`` and ``intel-cpu``; built once for all workers. Not to be changed."""
-    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
-    path = shared / "assistant-mini.bundle"
-    with open(shared / "assistant-mini.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (path / "manifest.json").exists():
-            _export("assistant-mini", path, "cpu", "intel-cpu")
-    return path
+def assistant_bundle(shared):
+    """The shipped assistant with its real weights, for ``cpu`` and ``intel-cpu``. Not to be changed."""
+    return shared("assistant-mini.bundle", lambda path: _export("assistant-mini", path, "cpu", "intel-cpu"))
 
 
 @pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory, worker_id):
-    """Architecture of tests/checkpoints -> its bundle, not compiled, with both forms of the cache; exported once for all workers. Not to be changed.
+def small_bundle(shared):
+    """Architecture of tests/checkpoints -> its bundle, not compiled, with both forms of the cache. Not to be changed.
 
     TensorScatter is what the newest boards write with; a family's first architecture stands for all, since only that operator differs.
     """
-    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
 
     def made(architecture):
-        from checkpoints import discovered
-
-        from mmedge.build.export import export
-        from mmedge.build.load import recipe_for
         from mmedge.bundle import Bundle
-        from mmedge.family import load_family
 
-        path = shared / f"{architecture}.bundle"
-        with open(shared / f"{architecture}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (path / "manifest.json").exists():
-                folder = shared / f"{architecture}.checkpoint"
-                discovered()[architecture](folder)
-                recipe = recipe_for(str(folder), offline=True, trace=_quiet)
-                (model,) = recipe.models.values()
-                export(recipe, path, BOARDS if architecture in load_family(model.family).ARCHITECTURES[:1] else BOARDS[:2], report=_quiet)
-        return Bundle.open(path)
+        return Bundle.open(shared(f"{architecture}.bundle", lambda path: _export_small(architecture, path)))
 
     return made
+
+
+def _export_small(architecture, path):
+    from checkpoints import discovered
+
+    from mmedge.build.export import export
+    from mmedge.build.load import recipe_for
+    from mmedge.family import load_family
+
+    folder = path.with_name(f"{architecture}.checkpoint")
+    discovered()[architecture](folder)
+    recipe = recipe_for(str(folder), offline=True, trace=_quiet)
+    (model,) = recipe.models.values()
+    export(recipe, path, BOARDS if architecture in load_family(model.family).ARCHITECTURES[:1] else BOARDS[:2], report=_quiet)
