@@ -40,7 +40,7 @@ def choose(manifest: Manifest, data: Data, role: str | None, name: str | None, s
     can = {one: {task: columns for task, columns in columns_of(model).items() if name in (None, task)} for one, model in models.items()}
     fits = {one: found for one, tasks in can.items() if (found := {task: columns for task, columns in tasks.items() if _held(columns, data)})}
     if not fits:
-        raise _none(can, data, name)
+        raise _none(manifest, can, data, name)
     if len(fits) > 1:
         listed = ", ".join(f"{one} ({' or '.join(tasks)})" for one, tasks in fits.items())
         raise MmedgeError(f"{data.name} can be used for {listed}", f"name one of them: --role {next(iter(fits))}")
@@ -80,11 +80,13 @@ def _held(columns: tuple[tuple[str, ...], tuple[str, ...]], data: Data) -> bool:
     return data.columns.issuperset(inputs) and not data.columns.isdisjoint(wants)
 
 
-def _none(can: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]], data: Data, name: str | None) -> MmedgeError:
+def _none(manifest: Manifest, can: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]], data: Data, name: str | None) -> MmedgeError:
     """No model has a task that fits the data."""
     needs = [f"{one} by {task} ({', '.join((*inputs, ' or '.join(wants)))})" for one, tasks in can.items() for task, (inputs, wants) in tasks.items()]
     if not needs:
-        return MmedgeError(f"{' and '.join(can)} cannot be evaluated{f' by {name}' if name else ''}: there is no verb for it", f"tasks: {', '.join(TASKS)}")
+        others = [f"{one} by {' or '.join(tasks)}" for one, model in manifest.models.items() if (tasks := columns_of(model))]
+        what = f"{' and '.join(can)} cannot be evaluated{f' by {name}' if name else ''}: there is no verb for it"
+        return MmedgeError(what, f"what can be: {'; '.join(others) or 'nothing in this bundle'}")
     columns = ", ".join(sorted(data.columns)) or "none"
     return MmedgeError(
         f"{data.name} lacks a column that is needed: it has {columns}, and can be evaluated: {'; '.join(needs)}", "say which column it is: --column text=NAME"

@@ -18,7 +18,7 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +48,12 @@ class Data(Protocol):
     split: str | None
     limit: int | None
     seed: int
+    lacking: int
+    """Samples that were passed over before the draw: they have no value in a column that is needed."""
+
+    def having(self, columns: Iterable[str]) -> Data:
+        """The same selection of those samples alone that have a value in all of these columns."""
+        ...
 
     def __iter__(self) -> Iterator[Sample]: ...
     def __len__(self) -> int: ...
@@ -70,7 +76,7 @@ def open_data(path: str | Path, *, split: str | None = None, limit: int | None =
     path = Path(path)
     if limit is not None and limit < 1:
         raise MmedgeError(f"a limit of {limit} leaves no sample", "give a limit of at least 1")
-    return _Selection(_source(path), path, split, limit, seed, columns or {})
+    return _Selection(_source(path), path, split, limit, seed, columns or {}, frozenset())
 
 
 def _source(path: Path) -> Source:
@@ -92,9 +98,9 @@ def _source(path: Path) -> Source:
 class _Selection:
     """The samples of a source that are of a split, at most ``limit`` of them: what is remembered is their numbers."""
 
-    def __init__(self, source: Source, path: Path, split: str | None, limit: int | None, seed: int, chosen: Mapping[str, str]) -> None:
-        self.name, self.split, self.limit, self.seed = path.resolve().name, split, limit, seed
-        self._source = source
+    def __init__(self, source: Source, path: Path, split: str | None, limit: int | None, seed: int, chosen: Mapping[str, str], needed: frozenset[str]) -> None:
+        self.name, self.split, self.limit, self.seed, self.lacking = path.resolve().name, split, limit, seed, 0
+        self._source, self._path, self._chosen, self._needed = source, path, chosen, needed
         seen: set[str] = set()
         count = 0
         for count, found in enumerate(source.read(()), 1):  # noqa: B007 (read after the loop)
@@ -113,6 +119,9 @@ class _Selection:
         for one in sorted(self._wanted or ()):
             if one not in self.splits:
                 raise self._no_split(one)
+
+    def having(self, columns: Iterable[str]) -> Data:
+        return _Selection(self._source, self._path, self.split, self.limit, self.seed, self._chosen, self._needed.union(columns))
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -135,12 +144,16 @@ class _Selection:
                 split, label = sample.fields.get("split", ""), sample.fields.get("label")
                 splits[split] += 1
                 labels.update(() if label is None else (label,))
-                if self._wanted is None or split in self._wanted:
+                if self._wanted is not None and split not in self._wanted:
+                    continue
+                if not self._needed <= sample.fields.keys():
+                    self.lacking += 1
+                else:
                     yield hashlib.sha256(f"{self.seed} {sample.key}".encode()).digest() if self.limit else b"", index
 
         if self.limit is not None:
             return {index for _, index in heapq.nsmallest(self.limit, among())}
-        if self._wanted is None:
+        if self._wanted is None and not self._needed:
             return range(sum(1 for _ in among()))
         return {index for _, index in among()}
 

@@ -90,6 +90,7 @@ def evaluate(
     role, chosen = choose(bundle.manifest, data, role, task, setting)
     if target.backends == ("null",):
         raise MmedgeError(f"{target.name} computes nothing: there is no answer to judge", "name a target with a runtime")
+    data = data.having((*chosen.inputs, chosen.wants))
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(bundle.session(role, target))
@@ -108,7 +109,7 @@ def evaluate(
     samples = tuple(Said(key=key, said=said, expected=_expected(one)) for key, said, one in zip(keys, whole.said, references))
     document = Evaluation(
         **_who(bundle, target, role, chosen, setting),
-        data=_used(data, chosen, len(keys), tally),
+        data=_used(data, chosen, tally),
         **_figures(whole, agreed, scored),
         seconds=round(time.perf_counter() - started, 2),
         samples=samples,
@@ -119,24 +120,22 @@ def evaluate(
 def metrics_of(session: Any, task: Task, data: Data, max_unreadable: float = EXTENT.max_unreadable, report: Report = lambda line: None) -> dict[str, Metric]:
     """The metrics of one session alone, by name: of a candidate that a gate judges. Raises MmedgeError as ``evaluate``."""
     asked = _Asked(task.open(session))
-    _, references, _ = _go_through(task, data, [asked], max_unreadable, report)
+    _, references, _ = _go_through(task, data.having((*task.inputs, task.wants)), [asked], max_unreadable, report)
     return {metric.name: metric for metric in task.score(session, asked.answers, references).metrics}
 
 
 def _go_through(task: Task, data: Data, asked: Sequence[_Asked], max_unreadable: float, report: Report) -> tuple[list[str], list[Any], Tally]:
     """Ask about each sample; (keys, references, unreadable ones) of those that were answered."""
-    tally = Tally(data.name, max_unreadable)
+    tally = Tally(data.name, len(data), max_unreadable)
     keys: list[str] = []
     references: list[Any] = []
     said_s = time.perf_counter()
     for number, sample in enumerate(data, 1):
-        if not {*task.inputs, task.wants} <= sample.fields.keys():
-            continue
         try:
             inputs = decode(sample, task.inputs)
         except Unreadable as error:
             report(f"unreadable: {error.what}")
-            tally.add(error, len(data))
+            tally.add(error)
             continue
         try:
             for one in asked:
@@ -150,10 +149,9 @@ def _go_through(task: Task, data: Data, asked: Sequence[_Asked], max_unreadable:
         if time.perf_counter() - said_s >= EVERY_S:
             said_s = time.perf_counter()
             report(f"{task.name}: {number} of {len(data)} samples")
-    tally.hold(len(keys) + tally.count)
     if not keys:
-        lacking = " and ".join((*task.inputs, task.wants))
-        raise MmedgeError(f"no sample of {data.name} can be used: {tally.count} of {len(data)} are unreadable, the others lack {lacking}", "use other data")
+        lacking = " or ".join((*task.inputs, task.wants))
+        raise MmedgeError(f"no sample of {data.name} can be used: {data.lacking} have no {lacking}, {tally.count} are unreadable", "use other data")
     return keys, references, tally
 
 
@@ -197,7 +195,7 @@ def _who(bundle: Bundle, target: Target, role: str, task: Task, setting: Setting
     }
 
 
-def _used(data: Data, task: Task, used: int, tally: Tally) -> Used:
+def _used(data: Data, task: Task, tally: Tally) -> Used:
     return Used(
         name=data.name,
         split=data.split,
@@ -205,7 +203,7 @@ def _used(data: Data, task: Task, used: int, tally: Tally) -> Used:
         seed=data.seed,
         fingerprint=data.fingerprint(),
         selected=len(data),
-        lacking=len(data) - used - tally.count,
+        lacking=data.lacking,
         unreadable=tally.count,
         unreadable_said=tally.said,
         inputs=task.inputs,

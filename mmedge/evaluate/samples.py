@@ -91,29 +91,25 @@ class Tally:
 
     Args:
         name: of the data.
+        total: samples that there are.
         limit: the share of them that may be unreadable.
     """
 
     name: str
+    total: int
     limit: float
     count: int = 0
     said: tuple[str, ...] = ()
     """What was wrong with the first ones."""
-    fix: str = ""
 
-    def add(self, error: Unreadable, most: int) -> None:
-        """One more. ``most``: samples that there may be in all. Raises MmedgeError: that makes too many already."""
+    def add(self, error: Unreadable) -> None:
+        """One more. Raises MmedgeError: that makes too many."""
         self.count += 1
         self.said = (*self.said, error.what)[:NAMED]
-        self.fix = error.fix
-        self.hold(most)
-
-    def hold(self, total: int) -> None:
-        """Raises MmedgeError: of ``total`` samples, too many were unreadable."""
-        if self.count > self.limit * total:
+        if self.count > self.limit * self.total:
             raise MmedgeError(
-                f"{self.count} of the {total} samples of {self.name} cannot be read, and {100 * self.limit:g}% may be: {'; '.join(self.said)}",
-                f"{self.fix}; or allow more: --max-unreadable {min(1.0, max(0.05, 2 * self.count / total)):.2g}",
+                f"{self.count} of the {self.total} samples of {self.name} cannot be read, and {100 * self.limit:g}% may be: {'; '.join(self.said)}",
+                f"{error.fix}; or allow more: --max-unreadable {min(1.0, max(0.05, 2 * self.count / self.total)):.2g}",
             )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from mmedge.evaluate.evaluation import Evaluation, Figure
 from mmedge.profile.machine import describe
 
+LONGEST = 140
+"""Characters of a note."""
+
 
 def table(made: Evaluation, only: str | None = None) -> str:
     """Figures with their intervals, then what they depend on. ``only``: this metric alone."""
@@ -18,7 +21,9 @@ def table(made: Evaluation, only: str | None = None) -> str:
     lines += ["", f"{'':{wide}}     value   95 % interval      n", *_lines(made.figures, wide, only)]
     if made.classes and not only:
         lines += ["", f"{'class':24}  precision    recall        f1   support"]
-        lines += [f"{one.label[:24]:24} {''.join(f'{_number(figure.value):>10}' for figure in one.figures[:3])}{one.support:10}" for one in made.classes]
+        shown = [one for one in made.classes if one.support or one.predicted]
+        lines += [f"{one.label[:24]:24} {''.join(f'{_number(figure.value):>10}' for figure in one.figures[:3])}{one.support:10}" for one in shown]
+        lines += [f"and {len(made.classes) - len(shown)} that never appear"] if len(shown) < len(made.classes) else []
     if made.agreement:
         lines += ["", "agreement with fp32", *_lines(made.agreement, wide, None)]
     for condition in made.robustness:
@@ -43,12 +48,16 @@ def _foot(made: Evaluation, only: str | None) -> list[str]:
         for note in (one.note, one.how):
             if note and only in (None, one.name):
                 about.setdefault(note, []).append(one.name)
-    notes = [f"{', '.join(names) if len(names) < 4 else f'{names[0]} ... {names[-1]}'}: {note}" for note, names in about.items()]
+    notes = [f"{', '.join(names) if len(names) < 4 else f'{names[0]} ... {names[-1]}'}: {_short(note)}" for note, names in about.items()]
     unreadable = [f"unreadable: {'; '.join(made.data.unreadable_said)}"] if made.data.unreadable else []
     ran = ", ".join(f"{name} {where}" for name, where in made.placements.items())
     settings = "".join(f"; {name} {value!r}" for name, value in made.setting.items())
     data = f"data: sha256 {made.data.fingerprint[:12]}, seed {made.data.seed}"
     return [*notes, *unreadable, f"ran: {ran}{settings}; {made.seconds:.0f} s", data, describe(made.machine)]
+
+
+def _short(note: str) -> str:
+    return note if len(note) <= LONGEST else f"{note[:LONGEST]}..."
 
 
 def _number(value: float | None) -> str:

@@ -87,6 +87,13 @@ def test_a_limit_draws_by_its_seed_and_grows_by_adding(tmp_path):
     assert keys(limit=10, seed=2) != few and keys(limit=1000) == keys()
 
 
+def test_a_limit_draws_among_those_that_have_what_is_needed(tmp_path):
+    data = json_lines(tmp_path / "d.jsonl", [{"text": str(n), **({"label": "x"} if n % 10 == 0 else {}), "split": "ab"[n % 20 // 10]} for n in range(100)])
+    some = open_data(data, limit=4, split="a").having(["label"])
+    assert (len(some), some.lacking, {sample.fields["text"][0] for sample in some} <= {"0", "20", "40", "60", "80"}) == (4, 45, True)
+    assert len(open_data(data).having(["label"])) == 10 and len(open_data(data).having(["label"]).having(["none"])) == 0
+
+
 def test_a_fingerprint_is_of_the_selection_and_not_of_the_place(tmp_path):
     colours(tmp_path / "a"), colours(tmp_path / "b")
     a, b = open_data(tmp_path / "a"), open_data(tmp_path / "b")
@@ -122,14 +129,11 @@ def test_what_cannot_be_decoded_is_named(tmp_path, column, content, said):
 
 
 def test_unreadable_samples_are_counted_until_they_are_too_many():
-    tally = Tally("d", 0.01)
-    tally.add(Unreadable("a.png is not a picture", "save it"), 200)
-    tally.add(Unreadable("b.png is not a picture", "save it"), 200)
-    tally.hold(200)
-    with pytest.raises(MmedgeError, match="2 of the 199 samples"):
-        tally.hold(199)
+    tally = Tally("d", 200, 0.01)
+    tally.add(Unreadable("a.png is not a picture", "save it"))
+    tally.add(Unreadable("b.png is not a picture", "save it"))
     with pytest.raises(MmedgeError) as caught:
-        tally.add(Unreadable("c.png is cut off", "copy it"), 200)
+        tally.add(Unreadable("c.png is cut off", "copy it"))
     assert caught.value.what == "3 of the 200 samples of d cannot be read, and 1% may be: a.png is not a picture; b.png is not a picture; c.png is cut off"
     assert caught.value.fix == "copy it; or allow more: --max-unreadable 0.05"
 
