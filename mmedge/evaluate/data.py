@@ -28,7 +28,7 @@ from mmedge.evaluate.data_folder import Classes, Tables, tables_of
 from mmedge.evaluate.data_rows import TABLES
 from mmedge.evaluate.data_tar import TARS, Tars, tars_of
 from mmedge.evaluate.samples import Medium, Sample, Tally, Unreadable
-from mmedge.evaluate.source import Found, Source, medium
+from mmedge.evaluate.source import Found, Source, legible, medium
 
 __all__ = ["Data", "Medium", "Sample", "Tally", "Unreadable", "open_data"]
 
@@ -191,7 +191,7 @@ class _Selection:
             fields["split"] = SPLITS.get(fields["split"], fields["split"])
         elif found.split:
             fields["split"] = found.split
-        return Sample(found.key, fields)
+        return Sample(legible(found.key), fields)
 
 
 def _plain(value: Any) -> Any:

@@ -48,12 +48,20 @@ def _json(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not text.strip():
             continue
         try:
-            row = json.loads(text)
+            row = parse_json(text)
         except (ValueError, RecursionError) as error:  # a ValueError: not JSON, or a number of thousands of digits
             raise _damaged(path, line, str(error)) from error
         if not isinstance(row, dict):
             raise _damaged(path, line, "it is no JSON object")
         yield line, row
+
+
+def parse_json(text: str) -> Any:
+    """Raises ValueError: it is no JSON, or holds half a surrogate pair, which no text can be made of. RecursionError: it is too deep."""
+    made = json.loads(text)
+    if "\\ud" in text.lower():
+        json.dumps(made, ensure_ascii=False).encode()
+    return made
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -6,7 +6,6 @@ image, text, what the JSON holds, and label; ``0001.spoken.wav`` gives the colum
 
 from __future__ import annotations
 
-import json
 import lzma
 import re
 import tarfile
@@ -17,8 +16,9 @@ from typing import Any
 
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.columns import split_of
+from mmedge.evaluate.data_rows import parse_json
 from mmedge.evaluate.samples import MEDIA, SOUNDS, Medium
-from mmedge.evaluate.source import Found, inside
+from mmedge.evaluate.source import Found, inside, legible
 
 TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 PICKLES = {"pyd", "pickle", "pkl", "pth", "pt", "npy", "npz", "joblib"}
@@ -99,11 +99,11 @@ def _columns(path: Path, key: str, ending: str, member: tarfile.TarInfo, archive
     column, _, kind = ending.rpartition(".")
     if f".{kind}" in MEDIA:
         content = _bytes(archive, member) if wanted else b""
-        yield column or ("audio" if f".{kind}" in SOUNDS else "image"), Medium(member.name, content, member.size)
+        yield column or ("audio" if f".{kind}" in SOUNDS else "image"), Medium(legible(member.name), content, member.size)
     elif kind in TEXTS or kind == "json":
         try:
             text = _bytes(archive, member).decode("utf-8-sig")
-            made = json.loads(text) if kind == "json" else text.strip()
+            made = parse_json(text) if kind == "json" else text.strip()
         except (ValueError, RecursionError) as error:
             raise MmedgeError(f"{path}: {member.name} cannot be read: {error}", "correct that file, and make the tar again") from error
         if kind == "json" and not column and isinstance(made, dict):

@@ -53,7 +53,7 @@ class Sample:
         Raises:
             Unreadable: the file is missing, damaged or no picture.
         """
-        medium = self.fields[column]
+        medium = self._there(column)
         try:
             return Image.fromarray(load_image(medium.content))
         except MmedgeError as error:
@@ -66,7 +66,7 @@ class Sample:
             Unreadable: the file is missing, damaged, empty or no sound.
             NotInstalled: it is no WAV file, and PyAV is missing.
         """
-        medium = self.fields[column]
+        medium = self._there(column)
         try:
             samples, rate_hz = load_sound(medium.content)
             if not len(samples):
@@ -76,6 +76,13 @@ class Sample:
         except MmedgeError as error:
             raise _unreadable(medium, error, "the sound") from error
         return samples, rate_hz
+
+    def _there(self, column: str) -> Medium:
+        """A pipe, for one, would be waited for without an end."""
+        medium: Medium = self.fields[column]
+        if medium.size_bytes is None:
+            raise Unreadable(f"{medium.name} is not there, or no plain file", "correct its name, or put it there")
+        return medium
 
 
 def _unreadable(medium: Medium, error: MmedgeError, called: str) -> Unreadable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from mmedge.errors import MmedgeError
@@ -35,6 +35,11 @@ class Source(Protocol):
         ...
 
 
+def legible(name: str) -> str:
+    """A name of a file as it can be printed: bytes that are no UTF-8 are question marks."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def medium(root: Path, folder: Path, name: str, where: str) -> Medium:
     """A file of the data set.
 
@@ -53,7 +58,7 @@ def medium(root: Path, folder: Path, name: str, where: str) -> Medium:
         raise MmedgeError(f"{where}: {name!r} is no name of a file: {error}", "correct it") from error
     if outside:
         raise MmedgeError(f"{where}: {name} leads outside {root}", "name files below that folder; copy linked ones into it: cp -rL")
-    return Medium(PurePosixPath(path.relative_to(root) if path.is_relative_to(root) else path).as_posix(), path, size_bytes)
+    return Medium(legible((path.relative_to(root) if path.is_relative_to(root) else path).as_posix()), path, size_bytes)
 
 
 def inside(root: Path, path: Path) -> Path:

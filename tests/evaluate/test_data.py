@@ -112,7 +112,7 @@ def test_data_are_read_anew_each_time_and_only_when_asked_for(tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "content", "said"),
-    [("image", None, "x.png cannot be read: No such file"), ("image", b"no", "x.png is not a picture"),
+    [("image", None, "x.png is not there"), ("audio", None, "x.wav is not there"), ("image", b"no", "x.png is not a picture"),
      ("image", png(size=64)[:90], "x.png is a damaged picture"), ("audio", b"RIFF0000WAVE", "x.wav is a damaged WAV file"),
      ("audio", "silent", "x.wav: the sound lasts no time")],
 )  # fmt: skip
@@ -126,6 +126,15 @@ def test_what_cannot_be_decoded_is_named(tmp_path, column, content, said):
     with pytest.raises(Unreadable) as caught:
         sample.picture() if column == "image" else sample.sound()
     assert caught.value.what.startswith(said) and str(tmp_path) not in caught.value.what
+
+
+def test_a_pipe_is_not_waited_for_and_odd_names_can_be_printed(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    write(tmp_path / os.fsdecode(b"b\xff.png"), png())
+    pipe, odd = open_data(tmp_path)
+    with pytest.raises(Unreadable, match=r"a\.png is not there, or no plain file"):
+        pipe.picture()
+    assert odd.key == odd.fields["image"].name == "b?.png" and odd.picture().size == (4, 4)
 
 
 def test_unreadable_samples_are_counted_until_they_are_too_many():
@@ -165,6 +174,7 @@ def test_a_damaged_csv_is_named_by_its_line(tmp_path, text, said):
     ("text", "said"),
     [('{"a": 1}\n{"a": \n', "line 2: Expecting value"), ("[1]\n", "line 1: it is no JSON object"), ("[" * 100_000, "line 1: maximum recursion"),
      ('{"a": ' + "1" * 5000 + "}", "line 1: Exceeds the limit"), (b'{"a": "\xff"}', "line 1: it is not UTF-8"), ('{"text": {"en": 1}}', "line 1: "),
+     ('{"text": "\\ud800"}', "line 1: 'utf-8' codec can't encode"),
      ('{"transcript": ["a"]}', "line 1: transcript is [\"a\"], and not a text"), ('{"text": [1.5]}', "line 1: [1.5] is neither a text nor a list of texts"),
      ('{"image": {"bytes": 1}}', "line 1: image names no file")],
 )  # fmt: skip
