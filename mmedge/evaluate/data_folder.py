@@ -26,6 +26,7 @@ class Tables:
 
     def read(self, contents: Container[int]) -> Iterator[Found]:
         for path in self._paths:
+            table = path.relative_to(self.root).as_posix()
             for line, row in read_rows(path):
                 where = f"{path}, line {line}"
                 fields, named = dict(row), ""
@@ -35,7 +36,6 @@ class Tables:
                     del fields[column]
                     fields[into] = medium(self.root, path.parent, value, where)
                     named = named or fields[into].name
-                table = path.relative_to(self.root).as_posix()
                 yield Found(f"{named or table}#{line}", where, fields, _split(named or table), path.parent)
 
 

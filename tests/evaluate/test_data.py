@@ -224,6 +224,17 @@ def test_nothing_outside_the_folder_is_read(tmp_path):
     assert "is no name of a file" in refused(tmp_path / "e")[0]
 
 
+def test_a_folder_by_a_relative_path_and_through_a_link(tmp_path, monkeypatch):
+    for place in ("a", "b"):
+        colours(tmp_path / place / "data", 1)
+        monkeypatch.chdir(tmp_path / place)
+        assert [sample.picture().size for sample in open_data("data")] == [(4, 4)] * 3
+        monkeypatch.chdir(tmp_path / place / "data")
+        assert open_data(".").name == "data" and next(iter(open_data("."))).key == "blue/0.png"
+    os.symlink(tmp_path / "a" / "data", tmp_path / "link")
+    assert len(open_data(tmp_path / "link")) == 3
+
+
 def test_a_class_that_never_appears(tmp_path):
     (colours(tmp_path) / "white").mkdir()
     assert refused(tmp_path)[0].startswith("the class 'white' never appears")
