@@ -6,7 +6,7 @@ graph is written once more in fp32, with every tensor that is fp16 rounded to fp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,15 @@ from mmedge.optimize.fp16 import TYPED_BY_ATTRIBUTE, load, name_of
 from mmedge.tensors import Array, Feeds
 
 PEAK = "peak of "
+HEADROOM, BACK = "headroom", "headroom back"
 
 
 def run(path: Path, feeds: Feeds, *, optimise: bool = False) -> dict[str, Array]:
     """Execute an ONNX file by onnxruntime on the CPU; what it does not optimise it executes as it is written."""
+    return _opened(path, optimise)(feeds)
+
+
+def _opened(path: Path, optimise: bool = False) -> Callable[[Feeds], dict[str, Array]]:
     ort = need("onnxruntime", extra="build")
     settings = ort.SessionOptions()
     settings.log_severity_level = 4
@@ -29,18 +34,27 @@ def run(path: Path, feeds: Feeds, *, optimise: bool = False) -> dict[str, Array]
     session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     wanted = {value.name for value in session.get_inputs()}
-    return dict(zip(names, map(np.asarray, session.run(None, {name: value for name, value in feeds.items() if name in wanted}))))
+    return lambda feeds: dict(zip(names, map(np.asarray, session.run(None, {name: value for name, value in feeds.items() if name in wanted}))))
 
 
-def rounded(path: Path, out: Path, *, headroom: float = 1.0) -> None:
-    """Write the fp16 graph at ``path`` to ``out``, in the same folder, as its twin in fp32 with rounding.
+def stored(path: Path, twin: Path, feeds: Feeds, *headrooms: float) -> Iterator[dict[str, Array]]:
+    """What the fp16 graph at ``path`` gives where fp16 is stored, for each headroom.
 
     Args:
-        headroom: a power of 2; a tensor whose values times this leave fp16's range becomes infinite.
+        twin: a scratch file in the same folder.
+        headrooms: powers of 2; a tensor whose values times this leave fp16's range becomes infinite.
 
     Raises:
         MmedgeError: as ``fp16.load``.
     """
+    _rounded(path, twin)
+    opened = _opened(twin)
+    for headroom in headrooms:
+        yield opened({**feeds, HEADROOM: np.array(headroom, np.float32), BACK: np.array(1 / headroom, np.float32)})
+
+
+def _rounded(path: Path, out: Path) -> None:
+    """Write the fp16 graph as its twin in fp32 with rounding, which has two inputs more: the headroom, and what takes it back."""
     ir = need("onnx_ir", extra="build")
     model = load(path)
     graph = model.graph
@@ -61,8 +75,8 @@ def rounded(path: Path, out: Path, *, headroom: float = 1.0) -> None:
         twins[value] = result
 
     half, single = ir.DataType.FLOAT16, ir.DataType.FLOAT
-    more, less = (_scalar(ir, graph, name, value) for name, value in (("headroom", headroom), ("headroom back", 1 / headroom)))
-    there_and_back = (("Mul", more), ("Cast", half), ("Cast", single), ("Mul", less)) if headroom != 1.0 else (("Cast", half), ("Cast", single))
+    more, less = (ir.Value(name=name, shape=ir.Shape([]), type=ir.TensorType(single)) for name in (HEADROOM, BACK))
+    there_and_back = (("Mul", more), ("Cast", half), ("Cast", single), ("Mul", less))
     nodes = list(graph)
     for value in [value for value in (*graph.initializers.values(), *graph.inputs) if value.dtype == half]:
         after(value, (("Cast", single),))
@@ -80,6 +94,7 @@ def rounded(path: Path, out: Path, *, headroom: float = 1.0) -> None:
                 after(value, there_and_back)
     for index, value in enumerate(graph.outputs):
         graph.outputs[index] = twins.get(value, value)
+    graph.inputs.extend((more, less))
     ir.save(model, str(out))
 
 
@@ -114,10 +129,6 @@ def peaks(path: Path, out: Path, feeds: Feeds) -> Mapping[str, float]:
     ir.save(model, str(out))
     found = run(out, feeds)
     return {name_of(node): max([0.0, *(float(found[measured[value]]) for value in (*node.inputs, *node.outputs) if value in measured)]) for node in nodes}
-
-
-def _scalar(ir: Any, graph: Any, name: str, value: float) -> Any:
-    return _constant(ir, graph, name, ir.tensor(np.array(value, np.float32)))
 
 
 def _constant(ir: Any, graph: Any, name: str, tensor: Any) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmedge import onnx_file
 from mmedge.bundle import Bundle, sha256_of
 from mmedge.errors import MmedgeError, first_line
 from mmedge.evaluate.drift import drift
@@ -88,7 +89,7 @@ def add_variant(bundle: Bundle, role: str, key: str, precision: Precision, golde
 
 def _climb(bundle: Bundle, role: str, key: str, graph: Graph, golden: tuple[Feeds, Feeds], weights: HalfWeights | None, scratch: Path) -> Variant | Gate:
     """The first rung of the ladder that surely holds, or the best that does."""
-    types = {node.op_type for node in fp16.load(graph.path).graph}
+    types = {node.op_type for node in onnx_file.read(graph.path).graph.node}
     large: set[str] | None = None
     least, best, tried = math.inf, None, set[frozenset[str]]()
     for number, rung in enumerate(LADDER):
@@ -132,9 +133,8 @@ def held(path: Path, feeds: Feeds, reference: Feeds) -> float:
     twin = path.with_name(f"rounded-{path.name}")
     try:
         worst = drift(rounding.run(path, feeds, optimise=True), reference, "fp16")[0]
-        for headroom in (1.0, HEADROOM) if worst <= 1.0 else ():
-            rounding.rounded(path, twin, headroom=headroom)
-            worst = max(worst, drift(rounding.run(twin, feeds), reference, "fp16")[0])
+        if worst <= 1.0:
+            worst = max(worst, *(drift(found, reference, "fp16")[0] for found in rounding.stored(path, twin, feeds, 1.0, HEADROOM)))
     except MmedgeError:
         raise
     except Exception as error:  # onnxruntime's exceptions share no base but Exception

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from small_quantized import SMALL, feeds_for, graph, normal
 
+from mmedge.backends.tensorrt.build import build
+from mmedge.backends.tensorrt.network import parse
 from mmedge.optimize.made import maker
 from mmedge.quantization import Static, WeightOnly
 
@@ -97,9 +100,10 @@ def test_blocks_of_4_bits_are_what_onnx_says_they_are(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="wheels for Linux")
 @pytest.mark.parametrize(("name", "options"), [("attends", Static()), ("convolves", Static()), ("attends", WeightOnly(bits=8)), ("attends", WeightOnly())])
 def test_nvidias_own_parser_and_builder_take_it(name, options, tmp_path):
-    nvidia_parser = pytest.importorskip("nvidia_parser")
+    pytest.importorskip("tensorrt_rtx_bindings", exc_type=ImportError)
     given = SMALL[name](tmp_path)
     one = made(options, given, feeds_for(name), tmp_path / "out")
     shape = (5, 128) if name == "attends" else (1, 3, 16, 16)
-    assert nvidia_parser.refusals(one.file) == []
-    assert nvidia_parser.build_for(one.file, {"x": (shape,) * 3}) == []
+    taken = replace(given, path=one.file)
+    assert parse(taken, "rtx").refusals == ()
+    assert build(taken, "fp32", flavour="rtx", shapes={"x": (shape,) * 3}, capability="8.6").size_bytes
