@@ -45,9 +45,18 @@ def test_small_models(small_bundle, tmp_path, architecture):
 
 
 def test_the_assistant(assistant_bundle, tmp_path):
-    names, refused = wrong(compiled(Bundle.open(assistant_bundle), tmp_path / "bundle", "jetson"))
+    """And all of it in fp16, within the bound of that, at half the size."""
+    bundle = compiled(Bundle.open(assistant_bundle), tmp_path / "bundle", "jetson")
+    names, refused = wrong(bundle)
     assert names == ["ears/encoder", "ears/decoder", "eyes/image_encoder", "eyes/text_encoder"]
     assert refused == {}
+    for name in names:
+        role, _, key = name.partition("/")
+        graph = bundle.manifest.models[role].graphs[key]
+        (half,) = (one for one in graph.variants if one.precision == "fp16")
+        assert bundle.manifest.engines["jetson"][name].precision == "fp16"
+        assert half.drift <= 1
+        assert half.file.size_bytes < 0.6 * graph.file.size_bytes
 
 
 def test_a_shape_that_is_none_is_refused(small_bundle, tmp_path):
