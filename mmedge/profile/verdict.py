@@ -6,7 +6,6 @@ drifts, a busy machine scatters), and other processes also heat a chip. The evid
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -186,17 +185,19 @@ def _throttled(conditions: Conditions | None, moved: Drift) -> list[Finding]:
 
 
 def _slowed(conditions: Conditions | None, cores: float | None, available: float | None) -> list[Finding]:
-    """The machine was slower than it can be, though nothing else says so: a guest is not told what the host's other guests take."""
+    """The machine was slower than it can be, before as well as after, though nothing else says so: a guest is not told what the host's other guests take.
+
+    Slow only before or only after, it changed meanwhile: what that did to the calls is for their own times to say.
+    """
+    if conditions is None:
+        return []
     most = dict(SLOWED)
     if cores is not None and available is not None and cores < FULL * available:
         del most[EVERYWHERE]  # a core that these calls did not need
-    found: dict[str, float] = {}
-    for reading in (conditions.before, conditions.after) if conditions else ():
-        for work, times in reading.slowdown.items():
-            if times >= max(most.get(work, math.inf), found.get(work, 0.0)):
-                found[work] = times
-    said = "beside these calls a fixed piece of {} took {:.2f} times as long as at this machine's best: others of its host, or a lower clock"
-    return [("contended", said.format(work, times)) for work, times in found.items()]
+    before, after = conditions.before.slowdown, conditions.after.slowdown
+    found = {work: min(before.get(work, 1.0), after.get(work, 1.0)) for work in most}
+    said = "before and after these calls a fixed piece of {} took at least {:.2f} times as long as at this machine's best: others of its host, or a lower clock"
+    return [("contended", said.format(work, times)) for work, times in found.items() if times >= most[work]]
 
 
 def _quiet(conditions: Conditions | None) -> list[str]:

@@ -51,6 +51,28 @@ def test_it_runs_a_graph_as_declared(backend, graph):
     np.testing.assert_allclose(first, expected, atol=1e-5)
 
 
+def test_feeds_are_read_anew_in_every_run_also_where_they_are_the_same_arrays(backend, graph):
+    """A camera's frame lies in one place of memory, and a caller may change it, its shape, or what a frozen view of it shows."""
+    name, module = backend
+    if name == "null":
+        pytest.skip("computes nothing")
+    frames = np.random.default_rng(0).random((3, 3, 8, 8), np.float32)
+    frozen = frames.view()
+    frozen.flags.writeable = False
+
+    def run(array):
+        return runner.run({"pixel_values": array})["image_embedding"]
+
+    with module.open(module.compile(module.candidates(graph, TARGET)[0], TARGET, graph.path.parent), TARGET) as runner:
+        for array in (frames, frozen, frames, frozen):
+            for _ in range(2):
+                frames *= 0.5
+                np.testing.assert_allclose(run(array), frames.mean((2, 3)) * 2 - 1, atol=1e-6)
+        other = np.ones((1, 3, 8, 8), np.float32)
+        assert run(other).shape == (1, 3)
+        np.testing.assert_allclose(run(frames), frames.mean((2, 3)) * 2 - 1, atol=1e-6)
+
+
 def test_it_refuses_wrong_feeds_in_the_same_words(backend, graph):
     _, module = backend
     with module.open(Engine(Candidate(graph, "fp32")), TARGET) as runner, pytest.raises(MmedgeError, match="pixel_values is float64, the graph takes float32"):
