@@ -30,7 +30,7 @@ from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError
 from mmedge.optimize import rounding
 from mmedge.optimize.calibration import calibrate
-from mmedge.optimize.made import Feeding, Made, maker
+from mmedge.optimize.made import Feeding, Made, maker, own_bytes
 from mmedge.processors.audio import sound_at
 from mmedge.profile.estimates import ratio_of_medians
 from mmedge.profile.protocol import interleave
@@ -145,7 +145,7 @@ def row(label: str, graph: runner.Graph, calibration: Feeding, held_out: list[Fe
             near = cosines([dict(ours.run(feeds)) for feeds in held_out], reference)
         except MmedgeError as error:
             return f"| {label} | {backend} | {options.method} | {error.what.replace('|', '/')} | | | | | |"
-        start = f"| {label} | {backend} | {made.method} | {made.size_bytes / graph.size_bytes:.3f} | {min(near):.4f}, {statistics.median(near):.4f} "
+        start = f"| {label} | {backend} | {made.method} | {made.size_bytes / own_bytes(graph):.3f} | {min(near):.4f}, {statistics.median(near):.4f} "
         integer = f"{made.integer}" + (f", {len(made.kept_float)} in fp32" if made.kept_float else "")
         if backend == "tensorrt":
             return f"{start}| {integer} | not run | | {made.seconds:.1f} |"

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from mmedge.documents import Document
 
 BLOCK_SIZE: Literal[32] = 32
+PERCENTILE = 99.99
 
 
 class Dynamic(Document):
@@ -26,7 +27,7 @@ class Static(Document):
     ranges: Literal["minmax", "percentile", "entropy"] = "minmax"
     """``minmax``: all that was seen. ``percentile``: without the outermost values. ``entropy``: what changes the distribution least (Kullback-Leibler); not
     OpenVINO's."""
-    percentile: float = Field(default=99.99, gt=50, le=100)
+    percentile: float = Field(default=PERCENTILE, gt=50, le=100)
     smooth: float | None = Field(default=None, ge=0, le=1)
     """How much of the activations' outliers is moved into weights (SmoothQuant's alpha); null: the tool's own choice. OpenVINO only."""
 
@@ -62,7 +63,8 @@ BLOCKED_OPSET = 21
 def name_of(options: Quantize) -> str:
     """A method with what distinguishes it, in one word, such as ``static-entropy`` or ``weight-only-4``."""
     if isinstance(options, Static):
-        return f"static-{options.ranges}" + (f"-smooth-{options.smooth:g}" if options.smooth is not None else "")
+        cut = f"-{options.percentile:g}" if options.ranges == "percentile" and options.percentile != PERCENTILE else ""
+        return f"static-{options.ranges}{cut}" + (f"-smooth-{options.smooth:g}" if options.smooth is not None else "")
     if isinstance(options, WeightOnly):
         return f"weight-only-{options.bits}" + (f"-blocks-{options.block_size}" if options.block_size != BLOCK_SIZE else "")
     return options.method

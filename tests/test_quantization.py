@@ -9,7 +9,8 @@ import pytest
 from mmedge import catalog
 from mmedge.documents import validate
 from mmedge.errors import MmedgeError
-from mmedge.quantization import MODULES, OPTIONS, Static, WeightOnly, name_of
+from mmedge.optimize.made import maker
+from mmedge.quantization import MODULES, OPTIONS, Dynamic, Static, WeightOnly, name_of
 from mmedge.target import Target
 
 PLAIN = {"schema": "mmedge.target/1", "name": "t", "summary": "", "backends": ["ort", "openvino", "tensorrt"], "max_opset": 18, "max_ir": 10}
@@ -25,10 +26,27 @@ def test_every_method_has_a_maker():
     assert {method for _, method in MODULES} == set(OPTIONS)
 
 
+def test_a_backend_without_the_method_has_no_maker():
+    with pytest.raises(MmedgeError, match="nothing makes graphs by the method dynamic for null"):
+        maker("null", Dynamic())
+
+
 def test_names_tell_candidates_apart():
     for name in catalog.names("targets"):
         for candidates in Target.load(name).quantize.values():
             assert len({name_of(one) for one in candidates}) == len(candidates)
+
+
+def test_a_name_says_what_is_not_as_usual():
+    asked = [Dynamic(), Static(), Static(ranges="percentile"), Static(ranges="percentile", percentile=99.9), Static(smooth=0.5), WeightOnly(block_size=64)]
+    assert list(map(name_of, asked)) == [
+        "dynamic",
+        "static-minmax",
+        "static-percentile",
+        "static-percentile-99.9",
+        "static-minmax-smooth-0.5",
+        "weight-only-4-blocks-64",
+    ]
 
 
 def test_options_have_defaults_and_are_read():

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
+from mmedge import onnx_file
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError, first_line
 from mmedge.manifest import Variant
@@ -20,6 +24,12 @@ from mmedge.quantization import MODULES, Quantize
 from mmedge.runner import Graph
 from mmedge.target import Precision
 from mmedge.tensors import Feeds
+
+WORTH = 0.75
+"""Of the bytes in fp32, at most."""
+
+EXTERNAL = 1
+"""ONNX's number of a tensor that lies in another file."""
 
 Feeding = Callable[[], Iterator[Feeds]]
 """Calibration feeds of one graph, from the beginning each time, one at a time."""
@@ -67,32 +77,52 @@ def maker(backend: str, options: Quantize) -> Maker:
 
 @contextlib.contextmanager
 def refusing(tool: str, graph: Graph) -> Iterator[None]:
-    """What a tool raises becomes an error of two lines with the tool's own words, which name the node where it knows one."""
+    """What a tool raises becomes an error of two lines: its own words, and the node that they are about where they name one."""
     try:
         yield
     except MmedgeError:
         raise
     except Exception as error:  # the tools' exceptions share no base but Exception
-        raise MmedgeError(f"{tool} does not quantize {graph.path.name}: {first_line(error)}", "leave this method out for this graph") from error
+        # OpenVINO's begin with where in its own code they arose.
+        words = [line.strip() for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith(("Exception from", "Check '"))]
+        said = f"{tool} does not quantize {graph.path.name}{_place(str(error), graph)}: {words[0] if words else first_line(error)}"
+        raise MmedgeError(said, "leave this method out for this graph") from error
+
+
+def _place(said: str, graph: Graph) -> str:
+    """The node that words are about: the one with the longest name, of itself or of what it gives, that is among them; else the only one of its operator."""
+    nodes = list(onnx_file.read(graph.path).graph.node)
+    kinds = Counter(node.op_type for node in nodes)
+    named = {name: node for node in nodes for name in (node.name, *node.output, *([node.op_type] if kinds[node.op_type] == 1 and node.domain else []))}
+    among = [name for name in named if name and (f"'{name}'" in said or (len(name) > 2 and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)))]
+    found = max(among, key=len, default="")
+    return f" at {named[found].name or found} ({named[found].op_type})" if found else ""
 
 
 def hold(made: Made, graph: Graph) -> Made:
     """Hold a made graph to what its name says.
 
     Raises:
-        MmedgeError: less than half of it computes with integer weights, or it is no smaller than the graph in fp32.
+        MmedgeError: less than half of it computes with integer weights, or it is not worth its bytes: a large table in fp32 may stay beside them.
     """
     if not made.integer:
         raise MmedgeError(f"{graph.path.name} by {made.method} would still be fp32: no node has integer weights", "leave this method out for this graph")
     if made.integer < len(made.kept_float):
         share = f"{len(made.kept_float)} of {made.integer + len(made.kept_float)} nodes with weights"
         raise MmedgeError(f"{graph.path.name} by {made.method} would mostly be fp32: {share}", "leave this method out for this graph")
-    if made.size_bytes >= graph.size_bytes:
+    if made.size_bytes > WORTH * (before := own_bytes(graph)):
         raise MmedgeError(
-            f"{graph.path.name} by {made.method} takes {made.size_bytes / 1e6:.1f} MB, and {graph.size_bytes / 1e6:.1f} MB in fp32",
+            f"{graph.path.name} by {made.method} takes {made.size_bytes / 1e6:.1f} MB, and {before / 1e6:.1f} MB in fp32",
             "leave this method out for this graph",
         )
     return made
+
+
+def own_bytes(graph: Graph) -> int:
+    """What a graph takes without what else is in its weights file, which other graphs of its model may share."""
+    tensors = onnx_file.read(graph.path).graph.initializer
+    apart = sum(prod(tensor.dims) * onnx_file.BITS[tensor.data_type] // 8 for tensor in tensors if tensor.data_location == EXTERNAL)
+    return graph.path.stat().st_size + apart
 
 
 def keep(bundle: Bundle, role: str, key: str, made: Made, backend: str, drift: float) -> Variant:

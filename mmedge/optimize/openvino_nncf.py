@@ -12,7 +12,7 @@ from typing import Any
 
 from mmedge.errors import MmedgeError
 from mmedge.need import need
-from mmedge.optimize.made import Feeding
+from mmedge.optimize.made import Feeding, refusing
 from mmedge.runner import Graph
 from mmedge.tensors import Feeds
 
@@ -56,11 +56,8 @@ class Samples:
 def read(graph: Graph) -> Any:
     """An ``openvino.Model`` of the fp32 graph. Raises MmedgeError: OpenVINO does not take it."""
     openvino = need("openvino", extra="openvino")
-    try:
+    with refusing("OpenVINO", graph):
         return openvino.Core().read_model(graph.path)
-    except RuntimeError as error:
-        said = str(error).strip().splitlines()[-1]
-        raise MmedgeError(f"OpenVINO {openvino.__version__} cannot read {graph.path.name}: {said}", "leave OpenVINO out for this graph") from error
 
 
 def fold(model: Any) -> None:

@@ -18,7 +18,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
     model = read(graph)
     with nncf() as tool, refusing("NNCF", graph):
         if options.bits == 4:
-            made = tool.compress_weights(model, mode=tool.CompressWeightsMode.INT4_SYM, group_size=options.block_size, all_layers=True)
+            made = tool.compress_weights(model, mode=tool.CompressWeightsMode.INT4_ASYM, group_size=options.block_size, all_layers=True)
         else:
             made = tool.compress_weights(model, mode=tool.CompressWeightsMode.INT8_ASYM)
         file, binary = save(made, graph, out, name_of(options))

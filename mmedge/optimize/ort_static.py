@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmedge.errors import MmedgeError
 from mmedge.need import need
 from mmedge.optimize import proto
 from mmedge.optimize.integer import is_transformer, ort_operators, saturates, weights_of
@@ -32,15 +33,20 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
     model = proto.load(graph)
     weighted = weights_of(model)
     transformer = is_transformer(model)
-    types = PRODUCTS if transformer else CONVOLUTIONAL
+    products = transformer and any(node.op_type in PRODUCTS for node in model.graph.node if node.name in weighted)
+    types = PRODUCTS if products else CONVOLUTIONAL
     rows_in_8_bits(model)
     proto.tidy(model)
     with refusing("onnxruntime", graph):
         nodes = [node for node in model.graph.node if node.op_type in types and (node.name in weighted or not transformer)]
+        if not nodes:
+            raise MmedgeError(f"{graph.path.name} has no weights to quantize", "leave this method out for this graph")
+        constants = {tensor.name for tensor in model.graph.initializer}
         touched = {name for node in nodes for name in (*node.input, *node.output)}
         found = ranges(model, touched, feeds, options)
+        nodes = [node for node in nodes if all(name in found or name in constants for name in (node.input[0], node.output[0]))]  # others reckon with shapes
         inferred = need("onnxruntime.quantization.quant_utils", extra="build").save_and_reload_model_with_shape_infer(model)
-        settings: dict[str, Any] = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": PRODUCTS if transformer else []}
+        settings: dict[str, Any] = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": PRODUCTS if products else []}
         unsigned, signed, names = tool.QuantType.QUInt8, tool.QuantType.QInt8, [node.name for node in nodes]
         quantizer = quantizers.QDQQuantizer(inferred, True, saturates(), signed, unsigned, found, names, [], types, settings)
         quantizer.quantize_model()

@@ -15,7 +15,7 @@ from small_quantized import SMALL, WORDS, attends, decodes, feeds_for, graph, no
 from mmedge.errors import MmedgeError
 from mmedge.need import NotInstalled
 from mmedge.optimize import rounding
-from mmedge.optimize.made import maker
+from mmedge.optimize.made import maker, own_bytes
 from mmedge.quantization import MODULES, OPTIONS, Dynamic, Static, WeightOnly, name_of
 
 openvino = pytest.importorskip("openvino")
@@ -64,7 +64,11 @@ def outputs(backend, file, feeds):
     return compiled(feeds)[compiled.output(0)]
 
 
-@pytest.mark.parametrize(("backend", "options", "name", "bound"), CASES, ids=lambda one: name_of(one) if not isinstance(one, str | float) else str(one))
+NNCF = pytest.mark.full  # to import it takes seconds
+FAST = [pytest.param(*case, marks=NNCF) if case[0] == "openvino" else case for case in CASES]
+
+
+@pytest.mark.parametrize(("backend", "options", "name", "bound"), FAST, ids=lambda one: name_of(one) if not isinstance(one, str | float) else str(one))
 def test_a_made_graph_is_small_is_close_and_is_really_quantized(backend, options, name, bound, tmp_path):
     graph = SMALL[name](tmp_path)
     before = graph.path.read_bytes()
@@ -92,11 +96,13 @@ def tidy(model):
 
 @pytest.mark.parametrize(("backend", "options"), [("ort", DYNAMIC), ("ort", ENTROPY), ("ort", FOUR), ("tensorrt", STATIC), ("tensorrt", FOUR)])
 def test_the_same_again_is_the_same_to_the_byte(backend, options, tmp_path):
-    graph, feeds = decodes(tmp_path) if options is not ENTROPY else attends(tmp_path), feeds_for("decodes" if options is not ENTROPY else "attends")
+    name = "attends" if isinstance(options, Static) else "decodes"
+    graph, feeds = SMALL[name](tmp_path), feeds_for(name)
     first, second = (made(backend, options, graph, feeds, tmp_path / folder).file.read_bytes() for folder in ("one", "two"))
     assert first == second
 
 
+@NNCF
 @pytest.mark.parametrize("options", [STATIC, FOUR], ids=name_of)
 def test_the_same_again_holds_the_same_numbers_for_openvino(options, tmp_path):
     """The names of nodes count up within a process; weights and outputs do not."""
@@ -120,7 +126,9 @@ def test_onnxs_own_evaluator_computes_the_same(backend, options, name, tmp_path)
     assert relative(outputs(backend, one.file, feeds), expected) < 1e-2  # a value on the edge may be rounded the other way
 
 
-@pytest.mark.parametrize(("backend", "options"), [("ort", DYNAMIC), ("ort", FOUR), ("ort", STATIC), ("openvino", EIGHT), ("tensorrt", EIGHT)])
+@pytest.mark.parametrize(
+    ("backend", "options"), [("ort", DYNAMIC), ("ort", FOUR), ("ort", STATIC), pytest.param("openvino", EIGHT, marks=NNCF), ("tensorrt", EIGHT)]
+)
 def test_weights_in_a_file_of_their_own_are_read_and_written(backend, options, tmp_path):
     """A bundle's may have a second hard link, which onnx's own reader refuses."""
     graph = decodes(tmp_path, apart=True)
@@ -130,6 +138,9 @@ def test_weights_in_a_file_of_their_own_are_read_and_written(backend, options, t
     assert graph.weights.read_bytes() == before
     assert one.weights.parent == one.file.parent
     assert one.weights.stat().st_size > 10 * one.file.stat().st_size
+    assert own_bytes(graph) == pytest.approx(graph.size_bytes, rel=0.02)
+    graph.weights.write_bytes(graph.weights.read_bytes() * 2)  # another graph's weights may lie there too
+    assert own_bytes(graph) < 0.6 * graph.size_bytes
     alone = made(backend, options, decodes(tmp_path), feeds_for("decodes"), tmp_path / "alone")
     (feeds,) = feeds_for("decodes", 1, seed=99)
     assert np.array_equal(outputs(backend, one.file, feeds), outputs(backend, alone.file, feeds))
@@ -169,6 +180,7 @@ def test_a_range_without_outliers_is_narrower(tmp_path):
     assert scales["percentile"] < 0.5 * scales["minmax"]
 
 
+@NNCF
 def test_bad_input_is_two_lines(tmp_path):
     nothing = graph(tmp_path / "nothing.onnx", "g (float[n] x) => (float[n] y) { y = Relu(x) }")
     for backend, options in ((backend, OPTIONS[method]()) for backend, method in MODULES):
@@ -190,10 +202,28 @@ def test_bad_input_is_two_lines(tmp_path):
         assert "attends.onnx" in refused.value.what
 
 
+@NNCF
+def test_a_tools_refusal_names_the_node_and_its_operator(tmp_path):
+    given = attends(tmp_path)
+    model = onnx.load(given.path)
+    strange = next(node for node in model.graph.node if node.op_type == "Relu")
+    strange.name, strange.op_type, strange.domain = "strange", "Bar", "foo"
+    model.opset_import.append(onnx.helper.make_opsetid("foo", 1))
+    onnx.save(model, given.path)
+    for backend, options in (("ort", STATIC), ("ort", DYNAMIC), ("ort", FOUR), ("tensorrt", STATIC), ("openvino", STATIC), ("openvino", EIGHT)):
+        with pytest.raises(MmedgeError, match=r"attends.*\.onnx at (strange \(Bar\)|down \(MatMul\)): "):
+            made(backend, options, given, feeds_for("attends"), tmp_path / "out")
+
+
 def test_what_would_mostly_stay_in_fp32_is_refused_by_its_count(tmp_path):
     """Dynamic quantization has no convolutions."""
     with pytest.raises(MmedgeError, match="would mostly be fp32: 4 of 5 nodes with weights"):
         made("ort", DYNAMIC, SMALL["convolves"](tmp_path), [], tmp_path / "out")
+
+
+def test_a_table_that_stays_in_fp32_makes_it_not_worth_its_bytes(tmp_path):
+    with pytest.raises(MmedgeError, match=r"decodes\.onnx by static-minmax takes 1\.. MB, and 1\.3 MB in fp32"):
+        made("tensorrt", STATIC, decodes(tmp_path), feeds_for("decodes"), tmp_path / "out")
 
 
 def test_without_nncf_it_says_what_to_install(tmp_path, monkeypatch):
@@ -203,12 +233,14 @@ def test_without_nncf_it_says_what_to_install(tmp_path, monkeypatch):
     assert missing.value.fix == 'pip install "mmedge[quantize]"'
 
 
+@NNCF
 def test_a_tool_says_nothing(tmp_path, capfd):
     for backend, options in (("openvino", STATIC), ("openvino", FOUR), ("ort", ENTROPY), ("ort", DYNAMIC), ("ort", FOUR)):
         made(backend, options, attends(tmp_path), feeds_for("attends"), tmp_path / "out")
     assert capfd.readouterr() == ("", "")
 
 
+@NNCF
 def test_depthwise_convolutions_are_really_computed_in_8_bits_by_openvino(tmp_path):
     """Their weights lie behind a Reshape: unless that is folded, NNCF says they are quantized, and the plugin computes them in fp32."""
     assert made("openvino", STATIC, SMALL["convolves"](tmp_path), feeds_for("convolves"), tmp_path / "out").integer >= 4

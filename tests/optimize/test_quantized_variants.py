@@ -17,6 +17,7 @@ CPU = Target(name="cpu-both", summary="", backends=("openvino", "ort"), max_opse
 WAYS = [("ort", Dynamic()), ("ort", Static()), ("openvino", WeightOnly(bits=8)), ("openvino", WeightOnly())]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("apart", [False, True], ids=["one file", "weights apart"])
 def test_each_is_opened_where_it_was_placed(apart, toy_bundle, tmp_path):
     pytest.importorskip("nncf")
