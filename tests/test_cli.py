@@ -25,7 +25,8 @@ def two_lines(said):
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help(command, snapshot):
+def test_help(command, snapshot, mmedge, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     status, out, _ = mmedge(*command.split(), "--help")
     assert status == 0
     assert out == snapshot
@@ -66,8 +67,8 @@ def test_help_imports_no_runtime():
         (["check", "nowhere", "--on", "-oProxyCommand=x:dir"], "'-oProxyCommand=x:dir' names no host"),
     ],
 )
-def test_a_users_mistake_is_two_lines_and_status_2(arguments, what, tmp_path):
-    status, out, said = mmedge(*arguments, MMEDGE_CACHE=str(tmp_path))
+def test_a_users_mistake_is_two_lines_and_status_2(arguments, what, mmedge):
+    status, out, said = mmedge(*arguments)
     assert status == 2
     assert out == ""
     assert what in two_lines(said)[0]

@@ -44,7 +44,7 @@ def describe(manifest: Manifest) -> str:
         for graph in model.graphs.values():
             lines.append(f"  {graph.file.path}  {graph.file.size_bytes / 1e6:.1f} MB  opset {graph.opset}")
             lines += [
-                f"    as {one.precision}: {one.file.path}  {one.file.size_bytes / 1e6:.1f} MB  ({one.method}; at {one.drift:.0%} of its bound)"
+                f"    as {one.name}: {one.file.path}  {one.file.size_bytes / 1e6:.1f} MB  ({one.method}; at {one.drift:.0%} of its bound)"
                 for one in graph.variants
             ]
             lines += [f"    {dimension}: {least} to {largest}, mostly {likeliest}" for dimension, (least, likeliest, largest) in graph.ranges.items()]
