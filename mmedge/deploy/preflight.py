@@ -170,7 +170,8 @@ def _oldest(target: Target, row: Row) -> str:
 
 
 def _as_rtx(target: Target) -> Target:
-    options = {**target.options, "tensorrt": {**target.options.get("tensorrt", {}), "flavour": "rtx"}}
+    own = {**target.options.get("tensorrt", {}), "flavour": "rtx", "trtexec": False}  # trtexec builds on the device
+    options = {**target.options, "tensorrt": own}
     return target.model_copy(update={"options": options, "compute_capability": ()})
 
 

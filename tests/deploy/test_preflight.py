@@ -66,6 +66,12 @@ def test_a_graph_is_built_and_the_evidence_says_on_what(tmp_path):
     assert memoryview(found.engine).nbytes > 64 * 64 * 2
 
 
+def test_a_target_whose_boards_build_by_trtexec_has_its_evidence_all_the_same(tmp_path):
+    own = JETSON.model_copy(update={"options": {**JETSON.options, "tensorrt": {"trtexec": True}}})
+    found = preflight.preflight("eyes/g", Candidate(half(tmp_path / "g.onnx"), "fp16"), own, None)
+    assert [one.kind for one in found.evidence] == ["built"]
+
+
 def test_fp16_that_is_not_there_is_refused(tmp_path):
     plain = graph(tmp_path / "g.onnx", helper.make_node("Sqrt", ["x"], ["y"]))
     found = preflight.preflight("eyes/g", Candidate(plain, "fp16"), JETSON, None)

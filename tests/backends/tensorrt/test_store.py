@@ -166,6 +166,16 @@ def test_an_engine_that_is_handed_out_stays(monkeypatch):
     assert left(kept("c", 300), one, other) == ["c"]
 
 
+def test_another_users_engine_is_taken_though_its_time_cannot_be_set(monkeypatch):
+    one = kept("a", 100)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert store.find(one) and left(one) == ["a"]
+
+
 def test_what_a_killed_writer_left_goes_too(monkeypatch, tmp_path):
     monkeypatch.setattr(store, "LIMIT_BYTES", 1500)
     one = kept("a", 100)
