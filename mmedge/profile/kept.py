@@ -21,12 +21,9 @@ K = TypeVar("K", bound=Kept)
 
 
 def recall(folder: str, key: dict[str, str], kind: type[K]) -> K | None:
-    """What was kept; None where there is nothing, or something damaged or foreign."""
-    path = _path(folder, key)
-    if not path.is_file():
-        return None
+    """What was kept; None where there is nothing, or something damaged, foreign or not to be read."""
     try:
-        kept = read_json(path, kind, fix="")
+        kept = read_json(_path(folder, key), kind, fix="")
     except MmedgeError:
         return None
     return kept if kept.key == key else None

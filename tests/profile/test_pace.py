@@ -46,5 +46,10 @@ def test_a_cache_that_cannot_be_written_knows_no_best():
     assert [told(arithmetic=ms) for ms in (4.0, 8.0)] == [{"arithmetic": 1.0}] * 2
 
 
+def test_a_cache_that_the_system_does_not_let_be_asked_for_knows_no_best(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path / ("x" * 300)))  # refused as a folder without permission is, also to root
+    assert [told(arithmetic=ms) for ms in (4.0, 8.0)] == [{"arithmetic": 1.0}] * 2
+
+
 def test_every_piece_takes_a_time():
     assert all(ms > 0 for ms in pieces().values()) and set(pieces()) == set(SLOWED)
