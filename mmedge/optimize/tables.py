@@ -60,7 +60,8 @@ def _cut(graph: Any, product: Any, columns: int) -> None:
         if value is product:
             graph.outputs[index] = cut
     product.name, cut.name = f"{name} padded", name
-    product.shape = ir.Shape([*product.shape[:-1], columns + -columns % ROWS])
+    if product.shape is not None:  # of what was reshaped by a computed shape nothing is known
+        product.shape = ir.Shape([*product.shape[:-1], columns + -columns % ROWS])
 
 
 def _constant(graph: Any, name: str, value: int) -> Any:

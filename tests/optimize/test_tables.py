@@ -60,6 +60,16 @@ def test_no_row_of_zeros_wins(tmp_path):
     np.testing.assert_array_equal(run(tmp_path / "half.onnx", FEEDS)["best"], np.full((1, 4), -WIDTH))
 
 
+def test_a_product_of_unknown_rank_is_cut_too(tmp_path):
+    text = "g (int64[1, n] ids, int64[k] form) => (float[1, n] best) { at = Gather(words, ids)\n x = Reshape(at, form)\n t = Transpose(words)\n"
+    text += "logits = MatMul(x, t)\n best = ReduceMax<keepdims=0>(logits, last) }"
+    path = write(tmp_path / "a.onnx", text, words=RANDOM.standard_normal((101, WIDTH)).astype(np.float32), last=np.array([-1]))
+    fp16.half(path, tmp_path / "half.onnx")
+    assert tables(tmp_path / "half.onnx") == [(104, WIDTH)]
+    feeds = {**FEEDS, "form": np.array([1, 4, WIDTH])}
+    assert relative(run(tmp_path / "half.onnx", feeds)["best"], run(path, feeds)["best"]) < 2e-3
+
+
 @pytest.mark.parametrize(
     "text",
     [
