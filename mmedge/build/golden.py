@@ -22,9 +22,9 @@ FILES = {"cat": "cat.jpg", "coffee": "coffee.jpg", "question": "question.wav", "
 SMALL_BYTES = 10 << 20
 """The reference evaluator is numpy, operator by operator: above this size it would take minutes."""
 
-LACKING = ("No implementation for operator", "No default implementation for operator", "Except for dimension")
-"""What it says of an operator that it knows in other versions than the file's, and of a GatherElements with fewer indexes than there is to gather from, as
-Piper's voices have; the errors are a plain RuntimeError and ValueError."""
+LACKING = ("No implementation for operator", "No default implementation for operator", "Except for dimension", "Issues with types")
+"""What it says of an operator that it knows in other versions than the file's; of a GatherElements with fewer indexes than there is to gather from, as Piper's
+voices have; of an operator without its optional inputs, as NonMaxSuppression. The errors are a plain RuntimeError, ValueError and TypeError."""
 
 
 def media() -> Media:

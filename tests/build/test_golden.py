@@ -48,6 +48,19 @@ def test_a_form_of_an_operator_that_the_definition_lacks_is_computed_without_opt
     assert name.startswith("onnxruntime ") and np.array_equal(found["y"], FEEDS["x"][:2])
 
 
+def test_an_operator_without_optional_inputs_that_the_definition_wants_is_computed_without_optimisation(tmp_path):
+    boxes, scores = np.array([[[0, 0, 1, 1], [2, 2, 3, 3]]], np.float32), np.array([[[0.2, 0.9]]], np.float32)
+    constants = [numpy_helper.from_array(value, name) for name, value in (("boxes", boxes), ("scores", scores), ("most", np.array([1])))]
+    nodes = [
+        helper.make_node("NonMaxSuppression", ["boxes", "scores", "most"], ["found"]),  # [batch, class, box]: [[0, 0, 1]]
+        helper.make_node("Cast", ["found"], ["numbers"], to=1),
+        helper.make_node("ReduceSum", ["numbers"], ["one"], keepdims=0),
+        helper.make_node("Add", ["x", "one"], ["y"]),
+    ]
+    found, name = reference_outputs(graph(tmp_path / "g.onnx", *nodes, constants=constants), OnnxGraph(b"", FEEDS))
+    assert name.startswith("onnxruntime ") and np.allclose(found["y"], FEEDS["x"] + 1)
+
+
 def test_what_breaks_the_definition_of_an_operator_is_refused(tmp_path):
     made = graph(tmp_path / "g.onnx", helper.make_node("Gather", ["x", "at"], ["y"]), constants=[numpy_helper.from_array(np.array([2, 5]), "at")])
     with pytest.raises(MmedgeError, match=r"g\.onnx cannot be computed as onnx [\d.]+ defines it: index 5 is out of bounds") as caught:
