@@ -72,13 +72,21 @@ def apart(rows: Sequence[Row], startup: Startup | None, rules: Rules) -> Iterato
 
 
 def doubt(report: Report, row: Row) -> str:
-    """Why a graph or a verb is doubtful though its own samples say nothing against it: processes disagree about this graph, or one of this model.
+    """Why a graph or a verb is doubtful though its own samples say nothing against it: processes disagree about this graph, or one that the verb ran.
 
     A turn is mostly waiting, and a sum of many graphs: what one of them does in other processes says little about it.
     """
-    about = {"graph": row.name, "verb": row.name.partition(".")[0] + "/"}.get(row.level)
-    found = [one for one in apart(report.rows, report.startup, report.rules) if one.excess > 1 and about and one.graph.startswith(about)]
+    found = [one for one in apart(report.rows, report.startup, report.rules) if one.excess > 1 and _ran(row, one.graph)]
     return max(found, key=lambda one: one.excess).sentence if found else ""
+
+
+def _ran(row: Row, graph: str) -> bool:
+    """Whether a row is of a graph or, by its breakdown, of a verb that ran it. A graph's form has its name before a hyphen: decoder-scatternd."""
+    if row.level != "verb":
+        return row.level == "graph" and row.name == graph
+    role, _, name = graph.partition("/")
+    parts = {part.name for part in row.breakdown.parts} if row.breakdown else set()
+    return row.name.partition(".")[0] == role and (not parts or bool(parts & {f"graph {name}", f"graph {name.partition('-')[0]}"}))
 
 
 def evidence(report: Report, row: Row) -> tuple[str, ...]:
