@@ -8,7 +8,9 @@ from typing import Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from mmedge.documents import Document
-from mmedge.target import Precision, Scatter, Target
+from mmedge.rated import Budget, Choice, Interval, Loss
+from mmedge.recipe import TaskGate
+from mmedge.target import Goal, Precision, Scatter, Target
 
 
 class File(Document):
@@ -57,6 +59,8 @@ class Variant(Onnx):
     """Types or names of the nodes that stayed in fp32."""
     drift: float
     """Of its outputs from golden, as a fraction of the bound of its precision."""
+    outputs: File | None = None
+    """npz: what it gave on the golden feeds when it was made. Of integers, ``check`` asks for that again, since they are not meant to be equal to fp32."""
 
     @property
     def name(self) -> str:
@@ -106,6 +110,8 @@ class Model(Document):
     cases: tuple[Case, ...]
     sources: dict[str, str] = {}
     """Where each file of the checkpoint came from."""
+    gate: TaskGate = TaskGate()
+    """Of the recipe."""
 
     def graphs_for(self, target: Target) -> dict[str, str]:
         """The graphs that a target runs: name -> key in ``graphs``. A decoder with a fixed cache is ``decoder-scatternd`` beside ``decoder``."""
@@ -160,6 +166,37 @@ class Placement(Document):
     evidence: tuple[Evidence, ...] = ()
 
 
+class Quantized(Document):
+    """What ``mmedge quantize`` found for one model on one target."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    data: str
+    """Name of the data set."""
+    fingerprint: str
+    """sha256 of the samples that it was judged on."""
+    samples: int
+    """That ranges were measured on."""
+    setting: dict[str, str] = {}
+    fp32: Interval
+    """The metric of the model in fp32."""
+    whole: Interval
+    """With every graph as it was chosen."""
+    loss: Loss
+    """Of the model as a whole."""
+    goal: Goal
+    budget: Budget = Budget()
+    machine: str
+    """That latencies were measured on, in one line."""
+    graphs: dict[str, Choice]
+    warnings: tuple[str, ...] = ()
+    golden: File | None = None
+    """npz: what the model's golden cases gave with every graph as it was chosen."""
+    cases: tuple[Case, ...] = ()
+    """Those cases; ``check`` asks for them again where the placement is still the chosen one."""
+
+
 class Gate(Document):
     """One check with its bound: passed or not, and by how much."""
 
@@ -193,6 +230,8 @@ class Manifest(Document):
     """target -> what builds its engines on the board: the plan, then its scripts."""
     gates: dict[str, tuple[Gate, ...]] = {}
     """``export``, ``check TARGET`` -> their gates."""
+    quantized: dict[str, dict[str, Quantized]] = {}
+    """target -> role -> what quantizing found."""
     provenance: dict[str, Any] = {}
 
     def files(self) -> list[File]:
@@ -201,6 +240,8 @@ class Manifest(Document):
         for model in self.models.values():
             stored: list[Onnx] = [one for graph in model.graphs.values() for one in (graph, *graph.variants)]
             found += [model.golden, *model.assets.values(), *(file for one in stored for file in (one.file, one.weights) if file)]
+            found += [one.outputs for graph in model.graphs.values() for one in graph.variants if one.outputs]
+        found += [one.golden for roles in self.quantized.values() for one in roles.values() if one.golden]
         found += [placed.file for placements in self.engines.values() for placed in placements.values() if placed.file]
         found += [file for plan in self.plans.values() for file in plan]
         return list({file.path: file for file in found}.values())

@@ -21,6 +21,15 @@ class Download(Document):
     sha256: str = Sha256
 
 
+class TaskGate(Document):
+    """What a model may lose when it is quantized, on the user's data."""
+
+    metric: str = ""
+    """As ``mmedge eval`` calls it; empty: the task's own. ``cosine``, ``spearman`` and ``top1_agreement`` are with fp32, and need no right answers."""
+    max_drop: float = Field(default=0.01, ge=0)
+    """In the metric's own units: of one between 0 and 1, 0.01 is a point."""
+
+
 class Model(Document):
     """One model: its family, and the files of its checkpoint by the names the family looks for.
 
@@ -37,6 +46,7 @@ class Model(Document):
     module: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """``package.module:factory``: code of the user's own that makes the graphs; see ``mmedge.families.module``. Needs ``--trust-code``."""
     options: dict[str, Any] = {}
+    gate: TaskGate = TaskGate()
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Model:

@@ -24,6 +24,9 @@ Board = Literal["orin-nano", "orin-nx", "agx-orin", "thor"]
 Scatter = Literal["ScatterND", "TensorScatter"]
 """The operator that writes into a key/value cache of fixed length."""
 
+Goal = Literal["latency", "size", "balanced"]
+"""What the choice between candidates that passed goes by; ``balanced``: the product of both shares of fp32's."""
+
 SYSTEM = Path("/")
 
 TENSOR_SCATTER_OPSET = 24
@@ -64,6 +67,8 @@ class Target(Document):
     """backend -> the runtime's own options."""
     quantize: Tables = {}
     """backend -> ways to quantize a graph for it: each is a candidate, what it loses and gains is measured."""
+    goal: Goal = "latency"
+    """What is chosen by among candidates that hold their gate."""
     max_opset: int
     max_ir: int
     python: str = ">=3.10"

@@ -21,7 +21,7 @@ LAYERS = [
     ["optimize", "evaluate", "profile"],
     ["families", "backends", "nets"],
     ["processors", "generate"],
-    ["recipe", "target", "bundle", "runner", "family", "turn", "manifest", "documents", "spans", "quantization"],
+    ["recipe", "target", "bundle", "runner", "family", "turn", "manifest", "documents", "spans", "quantization", "features", "rated"],
     ["errors", "need", "catalog", "hub", "tensors", "cache", "hf", "wheels", "origin", "onnx_file"],
 ]
 """From the top down: a module may import from its own layer where it is no sibling, and from those below."""

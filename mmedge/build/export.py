@@ -101,6 +101,7 @@ def _export_model(
         golden=bundle.add(role, "golden.npz", packed),
         cases=cases,
         sources=load.sources(model, folder),
+        gate=model.gate,
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.metrics.bootstrap import Estimate, Metric, paired
+from mmedge.rated import Word
 
 POINT = 0.01
 """A point of a metric that lies between 0 and 1."""
 ALLOWED = POINT
 """What a candidate may lose where the recipe does not say."""
-
-Word = Literal["kept", "undecided", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def judge(fp32: Metric, candidate: Metric, allowed: float = ALLOWED) -> Judged:
     for one in (fp32, candidate):
         if one.estimate is None:
             raise MmedgeError(
-                f"{one.name} cannot judge what quantizing loses: {one.why}", "choose another metric with gates.metric in the recipe, or give data for it"
+                f"{one.name} cannot judge what quantizing loses: {one.why}", "choose another metric: --metric, or gate.metric of the model in the recipe"
             )
     found = paired(fp32, candidate) if fp32.higher_is_better else paired(candidate, fp32)
     if found.value > allowed:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mmedge.features import INTEGER_FLAGS, cpu_flags
 from mmedge.need import need
 from mmedge.optimize.proto import FLOAT
 
@@ -57,9 +58,5 @@ def ort_operators(path: Path) -> Counter[str]:
 
 def saturates() -> bool:
     """Whether products of 8 bits are added up in 16 bits here, as x86 CPUs without VNNI do: weights then take 7 bits."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return False
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return "avx2" in flags and not any("vnni" in flag or flag == "amx_int8" for flag in flags)
+    flags = cpu_flags()
+    return "avx2" in flags and not set(flags) & set(INTEGER_FLAGS)

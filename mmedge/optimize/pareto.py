@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
 
 from mmedge.errors import MmedgeError
-
-Goal = Literal["latency", "size", "balanced"]
+from mmedge.rated import Budget
+from mmedge.target import Goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +29,15 @@ class Point:
         return ours != theirs and all(one <= two for one, two in zip(ours, theirs))
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a choice must keep to; None: no limit."""
-
-    max_latency_ms: float | None = None
-    min_metric: float | None = None
-    max_mb: float | None = None
-
-    def misses(self, point: Point) -> str:
-        """Which limit a candidate breaks and by how much; empty where it keeps all."""
-        if self.max_latency_ms is not None and point.latency_ms > self.max_latency_ms:
-            return f"{point.latency_ms:.3g} ms of at most {self.max_latency_ms:g}"
-        if self.min_metric is not None and point.metric < self.min_metric:
-            return f"{point.metric:.3f} of at least {self.min_metric:g}"
-        if self.max_mb is not None and point.size_mb > self.max_mb:
-            return f"{point.size_mb:.1f} MB of at most {self.max_mb:g}"
-        return ""
+def misses(budget: Budget, point: Point) -> str:
+    """Which limit a candidate breaks and by how much; empty where it keeps all."""
+    if budget.max_latency_ms is not None and point.latency_ms > budget.max_latency_ms:
+        return f"{point.latency_ms:.3g} ms of at most {budget.max_latency_ms:g}"
+    if budget.min_metric is not None and point.metric < budget.min_metric:
+        return f"{point.metric:.3f} of at least {budget.min_metric:g}"
+    if budget.max_mb is not None and point.size_mb > budget.max_mb:
+        return f"{point.size_mb:.1f} MB of at most {budget.max_mb:g}"
+    return ""
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -64,7 +55,7 @@ def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | No
     Raises:
         MmedgeError: none keeps the budget: the nearest is named.
     """
-    within = [point for point in points if not (budget and budget.misses(point))]
+    within = [point for point in points if not (budget and misses(budget, point))]
 
     def cost(point: Point) -> tuple[float, float]:
         shares = point.latency_ms / base.latency_ms, point.size_mb / base.size_mb
@@ -75,5 +66,5 @@ def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | No
         return min(within, key=cost)
     assert budget is not None
     nearest = min(points, key=cost)
-    said = "; ".join(f"{point.name} {budget.misses(point)}" for point in front(points))
+    said = "; ".join(f"{point.name} {misses(budget, point)}" for point in front(points))
     raise MmedgeError(f"no candidate keeps the budget: {said}", f"raise the limit, or take what comes nearest, {nearest.name}, without one")

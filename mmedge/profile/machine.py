@@ -11,12 +11,9 @@ from pathlib import Path
 
 from mmedge.backends.tensorrt.versions import l4t
 from mmedge.documents import Document
+from mmedge.features import cpu_flags
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "numpy", "piper-tts")
-X86_FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16")
-ARM_FLAGS = ("asimd", "asimddp", "asimdhp", "fphp", "bf16", "i8mm", "sve", "sve2", "svei8mm", "svebf16", "sme")
-FLAGS = (*X86_FLAGS, "amx_fp16", *ARM_FLAGS, "hypervisor")
-"""Those that decide which kernels a runtime has; and that this is a virtual machine. As the kernel names them: ``asimdhp`` is half precision on ARM."""
 GPUS = re.compile(r"gpu|ga10b|gv11b|gp10b", re.IGNORECASE)
 """What the device of a Jetson's GPU is called in /sys/class/devfreq, across its kernels."""
 SYSTEM = Path("/")
@@ -45,7 +42,7 @@ class Machine(Document):
     quota: float | None = None
     """Cores' worth of time that the control groups allow this process; null: no limit."""
     flags: tuple[str, ...] = ()
-    """What the CPU can do that matters here (see ``FLAGS``)."""
+    """What the CPU can do that matters here (see ``mmedge.features``)."""
     governor: str | None = None
     """How the clock of the cores is chosen."""
     power_mode: str | None = None
@@ -102,7 +99,7 @@ def machine(root: Path = SYSTEM) -> Machine:
         container=_container(root),
         affinity=cores,
         quota=_quota(root),
-        flags=_flags(root),
+        flags=cpu_flags(root),
         governor=governor(root, cores),
         power_mode=power_mode(root),
         clocks_locked=_clocks_locked(root, cores),
@@ -180,11 +177,6 @@ def number(path: Path) -> int | None:
 
 def _cpu(root: Path) -> str | None:
     return next(_cpuinfo(root, "model name", "Model"), None) or platform.processor() or None
-
-
-def _flags(root: Path) -> tuple[str, ...]:
-    have = set(next(_cpuinfo(root, "flags", "Features"), "").split())
-    return tuple(flag for flag in FLAGS if flag in have)
 
 
 def _cpuinfo(root: Path, *keys: str) -> Iterator[str]:

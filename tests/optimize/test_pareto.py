@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mmedge.errors import MmedgeError
-from mmedge.optimize.pareto import Budget, Point, front, winner
+from mmedge.optimize.pareto import Point, front, winner
+from mmedge.rated import Budget
 
 FP32 = Point("fp32", 0.80, 10.0, 100.0, 300.0)
 INT8 = Point("int8", 0.795, 4.0, 26.0, 200.0)

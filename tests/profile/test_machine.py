@@ -7,7 +7,7 @@ import psutil
 import pytest
 from system_tree import tree
 
-from mmedge.profile import machine as facts
+from mmedge.features import FLAGS
 from mmedge.profile.machine import Machine, describe, machine
 
 ORIN = {
@@ -133,7 +133,7 @@ def test_this_machine_is_as_others_see_it():
     assert made.memory_mb == psutil.virtual_memory().total >> 20
     assert made.swap_mb == psutil.swap_memory().total >> 20
     assert platform.release() in made.kernel
-    assert set(made.flags) <= set(facts.FLAGS)
+    assert set(made.flags) <= set(FLAGS)
 
 
 def test_a_machine_of_the_first_report_is_read():
