@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
-import os
 import re
 import resource
 import sys
@@ -20,11 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmedge.bundle import Bundle
-from mmedge.documents import Failure
-from mmedge.errors import MmedgeError
 from mmedge.evaluate.golden import Golden
 from mmedge.family import load_family
 from mmedge.need import NotInstalled
+from mmedge.profile.processes import resident, tell
 from mmedge.runner import Carried, Runner, load_backend
 from mmedge.target import Target
 from mmedge.tensors import Array, Feeds
@@ -188,22 +185,17 @@ def _series(opened: Opened) -> dict[str, Latency]:
 
 
 def _figures(stages: Stages, opened: Opened, series: dict[str, Latency], answered: bool) -> dict[str, Any]:
-    import psutil
-
     took_ms = {name: round(seconds * 1e3, 2) for name, seconds in stages.seconds.items()}
-    memory, full = psutil.Process().memory_info(), None
-    with suppress(psutil.Error, OSError):  # a hardened kernel keeps it
-        full = psutil.Process().memory_full_info()
-    pss = getattr(full, "pss", None)
+    memory = resident()
     return {
         "import_ms": took_ms["import"],
         "load_ms": took_ms["load"],
         "compile_ms": took_ms["compile"],
         "first_inference_ms": round(sum(runner.first_s or 0.0 for runner in opened.runners.values()) * 1e3, 3),
         "first_answer_ms": round(sum(took_ms.values()), 2) if answered else None,
-        "peak_rss_mb": round(max(_peak_mb(), memory.rss / 2**20), 1),
-        "steady_rss_mb": round(memory.rss / 2**20, 1),
-        "steady_pss_mb": round(pss / 2**20, 1) if pss else None,
+        "peak_rss_mb": round(max(_peak_mb(), memory.rss_mb), 1),
+        "steady_rss_mb": round(memory.rss_mb, 1),
+        "steady_pss_mb": round(memory.pss_mb, 1) if memory.pss_mb else None,
         "p50_ms": {name: latency.p50_ms for name, latency in series.items()},
         "p90_ms": {name: latency.p90_ms for name, latency in series.items() if latency.p90_ms is not None},
     }
@@ -226,14 +218,7 @@ def _function(dotted: str) -> Callable[[Bundle, Target], object]:
 def main() -> None:
     """Arguments: the bundle, the target as JSON, what answers first, when the process was started. One line of JSON on stdout: ``Told`` or ``Failure``."""
     path, target, answer, started_s = sys.argv[1:]
-    line = os.dup(1)
-    os.dup2(2, 1)  # whatever a runtime prints is not part of that line
-    try:
-        told = start(Path(path), Target.model_validate_json(target), answer, float(started_s))
-    except MmedgeError as error:
-        told = Failure(status=error.status, error=error.what, fix=error.fix).model_dump(by_alias=True)
-    with open(line, "w", encoding="utf-8") as out:
-        out.write(json.dumps(told) + "\n")
+    tell(lambda: start(Path(path), Target.model_validate_json(target), answer, float(started_s)))
 
 
 if __name__ == "__main__":

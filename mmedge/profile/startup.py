@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mmedge.bundle import Bundle
-from mmedge.documents import Document, Failure
-from mmedge.errors import MmedgeError
+from mmedge.documents import Document
+from mmedge.profile.processes import run_module
 from mmedge.profile.report import Fresh, Startup
 from mmedge.target import Target
 
@@ -50,19 +46,8 @@ def startup(path: Path, target: Target, *, answer: str | None = None, processes:
 
 
 def _fresh(path: Path, target: Target, answer: str) -> Told:
-    command = [sys.executable, "-m", "mmedge.profile.fresh", str(path), target.model_dump_json(by_alias=True), answer]
-    done = subprocess.run([*command, repr(time.monotonic())], capture_output=True, text=True, errors="replace")  # interrupted, it kills the process
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        fixes = {"SIGKILL": "close other programs: the system kills what wants more memory than there is"}
-        raise MmedgeError(f"a process that started {path} for {target.name} was ended by {name}", fixes.get(name, "update its runtime, or use another target"))
-    if done.returncode > 0:
-        raise RuntimeError(f"a process that started {path} failed:\n{done.stderr[-4000:]}")
-    told = json.loads(done.stdout)
-    if "error" in told:
-        failure = Failure.model_validate(told)
-        raise MmedgeError(failure.error, failure.fix)
-    return Told.model_validate(told)
+    arguments = [str(path), target.model_dump_json(by_alias=True), answer, repr(time.monotonic())]
+    return Told.model_validate(run_module("mmedge.profile.fresh", arguments, f"started {path} for {target.name}"))
 
 
 def _line(fresh: Fresh) -> str:
