@@ -72,6 +72,8 @@ class Rated(Document):
     """No other that passed is better in one of metric, latency, size and memory, and worse in none."""
     features: tuple[str, ...] = ()
     """Of the CPU, that its figures rest on: where one of them is missing, it is passed over."""
+    left_out: bool = False
+    """It passed, and the bundle does not hold its variant: ``--slim`` keeps what was chosen alone."""
 
 
 class Choice(Document):
@@ -87,6 +89,6 @@ class Choice(Document):
         return {one.name: one for one in self.rated}[name]
 
     def valid(self, flags: tuple[str, ...]) -> tuple[Rated, ...]:
-        """Those that passed and whose figures hold on a CPU with these features: the chosen one first, then the others in their order."""
-        held = [one for one in self.rated if one.passed and set(one.features) <= set(flags)]
+        """Those that the bundle holds and whose figures hold on a CPU with these features: the chosen one first, then the others in their order."""
+        held = [one for one in self.rated if one.passed and not one.left_out and set(one.features) <= set(flags)]
         return tuple(sorted(held, key=lambda one: one.name != self.chosen))

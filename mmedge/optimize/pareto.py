@@ -10,6 +10,9 @@ from mmedge.errors import MmedgeError
 from mmedge.rated import Budget
 from mmedge.target import Goal
 
+CLEARLY = 0.95
+"""What costs less must cost 5 % less than what is more accurate: below that it is not worth an error, nor surely more than noise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -17,15 +20,21 @@ class Point:
 
     name: str
     metric: float
-    """Larger is better; the caller turns the sign of a metric that is better when lower."""
     latency_ms: float
     size_mb: float
     memory_mb: float
+    higher_is_better: bool = True
+    """Of the metric."""
+
+    @property
+    def gain(self) -> float:
+        """The metric so that larger is better."""
+        return self.metric if self.higher_is_better else -self.metric
 
     def beats(self, other: Point) -> bool:
         """In nothing worse, and better in something."""
-        ours = (-self.metric, self.latency_ms, self.size_mb, self.memory_mb)
-        theirs = (-other.metric, other.latency_ms, other.size_mb, other.memory_mb)
+        ours = (-self.gain, self.latency_ms, self.size_mb, self.memory_mb)
+        theirs = (-other.gain, other.latency_ms, other.size_mb, other.memory_mb)
         return ours != theirs and all(one <= two for one, two in zip(ours, theirs))
 
 
@@ -33,8 +42,8 @@ def misses(budget: Budget, point: Point) -> str:
     """Which limit a candidate breaks and by how much; empty where it keeps all."""
     if budget.max_latency_ms is not None and point.latency_ms > budget.max_latency_ms:
         return f"{point.latency_ms:.3g} ms of at most {budget.max_latency_ms:g}"
-    if budget.min_metric is not None and point.metric < budget.min_metric:
-        return f"{point.metric:.3f} of at least {budget.min_metric:g}"
+    if budget.min_metric is not None and (point.metric < budget.min_metric if point.higher_is_better else point.metric > budget.min_metric):
+        return f"{point.metric:.3f} of at {'least' if point.higher_is_better else 'most'} {budget.min_metric:g}"
     if budget.max_mb is not None and point.size_mb > budget.max_mb:
         return f"{point.size_mb:.1f} MB of at most {budget.max_mb:g}"
     return ""
@@ -46,9 +55,10 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | None = None) -> Point:
-    """The one that is chosen.
+    """The one that is chosen: of those within 5 % of the best by the goal, the most accurate; of equally accurate ones, the first.
 
     Args:
+        points: in order of preference.
         base: fp32, which ``balanced`` measures gains by: the least geometric mean of latency and size as shares of fp32's.
         budget: limits come first; the goal decides between those that keep them.
 
@@ -57,13 +67,13 @@ def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | No
     """
     within = [point for point in points if not (budget and misses(budget, point))]
 
-    def cost(point: Point) -> tuple[float, float]:
+    def cost(point: Point) -> float:
         shares = point.latency_ms / base.latency_ms, point.size_mb / base.size_mb
-        first = {"latency": shares[0], "size": shares[1], "balanced": sqrt(shares[0] * shares[1])}[goal]
-        return first, -point.metric
+        return {"latency": shares[0], "size": shares[1], "balanced": sqrt(shares[0] * shares[1])}[goal]
 
     if within:
-        return min(within, key=cost)
+        least = min(map(cost, within))
+        return max((point for point in within if CLEARLY * cost(point) <= least), key=lambda point: point.gain)
     assert budget is not None
     nearest = min(points, key=cost)
     said = "; ".join(f"{point.name} {misses(budget, point)}" for point in front(points))

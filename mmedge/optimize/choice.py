@@ -1,0 +1,93 @@
+"""What a graph runs as: all that is known of its candidates becomes an order, by the target's goal and the user's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmedge.errors import MmedgeError
+from mmedge.optimize.pareto import Point, front, misses, winner
+from mmedge.optimize.timing import base_of
+from mmedge.rated import Budget, Choice, Rated
+from mmedge.target import Goal
+
+WANTED = {"latency": "fastest", "size": "smallest", "balanced": "best in latency and size together"}
+SLOWER = "slower than fp32"
+
+
+def choice(rated: Sequence[Rated], goal: Goal, budget: Budget, higher_is_better: bool) -> Choice:
+    """Order a graph's candidates, and say why the first is.
+
+    The fastest fp32 stands before what is not surely faster than it, where latency is the goal. What keeps the budget comes first, what failed or could not
+    be timed here last.
+
+    Args:
+        rated: in order of preference; fp32 among them was timed.
+
+    Raises:
+        MmedgeError: none keeps the budget: the nearest is named.
+    """
+    base = base_of(rated)
+    assert base is not None
+    timed = {one.name: one for one in rated if one.passed and one.latency_ms is not None}
+    points = {name: _point(one, higher_is_better) for name, one in timed.items()}
+    best = {point.name for point in front(list(points.values()))}
+    sure = [point for name, point in points.items() if goal != "latency" or name == base.name or _surely_faster(timed[name])]
+    order: list[Point] = []
+    for group in (_within(sure, budget), _within(list(points.values()), budget), list(points.values())):
+        while left := [point for point in group if point not in order]:
+            order.append(winner(left, points[base.name], goal))
+    if misses(budget, order[0]):
+        winner(list(points.values()), points[base.name], goal, budget)
+    rest = sorted((one for one in rated if one.name not in points), key=lambda one: not one.passed)
+    marked = [timed[point.name].model_copy(update={"pareto": point.name in best, "note": _noted(timed[point.name])}) for point in order]
+    return Choice(chosen=order[0].name, why=_why(timed[order[0].name], base, goal, budget), rated=(*marked, *rest))
+
+
+def unmeasured(rated: Sequence[Rated], placed: str, there: str) -> Choice:
+    """Where nothing can be timed here: what the graph is placed as stays.
+
+    Args:
+        placed: name of that candidate; where it is none of them, the first in fp32 is taken for it.
+        there: how it is measured, for people.
+    """
+    names = [one.name for one in rated]
+    kept = placed if placed in names else next(one.name for one in rated if one.precision == "fp32")
+    order = sorted(rated, key=lambda one: (one.name != kept, not one.passed))
+    return Choice(chosen=kept, why=f"nothing is timed here: {there}", rated=tuple(order))
+
+
+def instead(found: Choice, name: str, why: str) -> Choice:
+    """Another candidate of the same graph is taken."""
+    return found.model_copy(update={"chosen": name, "why": why})
+
+
+def _within(points: Sequence[Point], budget: Budget) -> list[Point]:
+    return [point for point in points if not misses(budget, point)]
+
+
+def _surely_faster(one: Rated) -> bool:
+    return one.ratio is not None and one.ratio.high < 1
+
+
+def _point(one: Rated, higher_is_better: bool) -> Point:
+    """Memory in whole megabytes: readings of one candidate differ by less."""
+    if one.metric is None or one.latency_ms is None:
+        raise MmedgeError(f"{one.name} was not evaluated", "quantize again: mmedge quantize")
+    return Point(one.name, one.metric.value, one.latency_ms, one.size_mb, float(round(one.memory_mb or 0.0)), higher_is_better)
+
+
+def _noted(one: Rated) -> str:
+    """Nothing slower than fp32 goes by in silence."""
+    others = [said for said in one.note.split("; ") if said not in ("", SLOWER)]
+    return "; ".join([*others, *([SLOWER] if one.ratio is not None and one.ratio.low > 1 else [])])
+
+
+def _why(one: Rated, base: Rated, goal: Goal, budget: Budget) -> str:
+    limits = [f"--{name.replace('_', '-')} {value:g}" for name, value in budget.model_dump().items() if value is not None]
+    within = f" within {', '.join(limits)}" if limits else ""
+    if one.name == base.name:
+        return f"no other that holds is surely faster{within}" if goal == "latency" else f"the {WANTED[goal]} that holds{within}"
+    assert one.ratio is not None
+    pace = f"{one.ratio.value:.2f} times {base.name} ({one.ratio.low:.2f} to {one.ratio.high:.2f})"
+    slower = f", {SLOWER}" if one.ratio.low > 1 else ""
+    return f"the {WANTED[goal]} that holds{within}: {pace}{slower}, {one.size_mb:.1f} of {base.size_mb:.1f} MB"
