@@ -5,6 +5,7 @@
     CACHE/blobs/SHA256          one file's content, read-only; a hash is checked each time it is used
     CACHE/trees/TREE_SHA256/    a folder of hard links to blobs: a fetched folder, or a model's files gathered
     CACHE/packages/NAME==VERSION.json   what a package held: {relative path: sha256}
+    CACHE/engines/ CACHE/steps/ what was built or computed, bounded (``mmedge.backends.tensorrt.store``, ``mmedge.optimize.steps``)
     CACHE/locks/ CACHE/tmp/     one writer per key; whatever a killed writer left is removed by the next one
 
 Everything is written aside, synced and renamed, so a reader never meets half a file, and nothing has to be undone.
@@ -83,14 +84,11 @@ def no_space() -> NoSpace:
 def locked(key: str, trace: Trace | None = None) -> Iterator[Path]:
     """Hold the lock of ``key`` against threads and processes; yields an empty scratch folder on the cache's own disk."""
     scratch = root() / "tmp" / _safe(key)
-    with _lock(key) as handle:
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if trace:
-                    trace(f"waiting for another process that fetches {key}")
-                fcntl.flock(handle, fcntl.LOCK_EX)
+    with _lock(_safe(key)) as handle:
+        if not _taken(handle):
+            if trace:
+                trace(f"waiting for another process that fetches {key}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         shutil.rmtree(scratch, ignore_errors=True)
         with writing():
             scratch.mkdir(parents=True)
@@ -103,21 +101,58 @@ def locked(key: str, trace: Trace | None = None) -> Iterator[Path]:
 @contextlib.contextmanager
 def locked_if_free(key: str) -> Iterator[bool]:
     """As ``locked``, without a folder and without waiting. Yields whether the lock is held now: another one may have it."""
-    with _lock(key) as handle:
-        free = True
+    with _lock(_safe(key)) as handle:
+        yield _taken(handle)
+
+
+@contextlib.contextmanager
+def in_use(key: str) -> Iterator[None]:
+    """Share the lock of ``key`` with others that read what it stands for: ``shrink`` leaves that alone."""
+    with _lock(_safe(key)) as handle:
         if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                free = False
-        yield free
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
 
 
-def _lock(key: str) -> BinaryIO:
-    path = root() / "locks" / _safe(key)
+def shrink(kept: Mapping[str, tuple[int, float]], limit_bytes: int, remove: Callable[[str], None]) -> None:
+    """Remove what was not asked for the longest until the rest keeps to a limit; nothing whose lock is held.
+
+    Args:
+        kept: the key of its lock -> (bytes, when it was last asked for in seconds).
+    """
+    over = sum(size for size, _ in kept.values()) - limit_bytes
+    for key in sorted(kept, key=lambda one: kept[one][1]):
+        if over <= 0:
+            return
+        with locked_if_free(key) as free:
+            if free:
+                remove(key)
+                over -= kept[key][0]
+
+
+def clear_scratch() -> None:
+    """Remove what killed writers left behind, whatever they wrote."""
+    for scratch in (root() / "tmp").glob("*"):
+        with _lock(scratch.name) as handle:
+            if _taken(handle):
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _lock(name: str) -> BinaryIO:
+    path = root() / "locks" / name
     with writing():
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab")
+
+
+def _taken(handle: BinaryIO) -> bool:
+    """Whether the lock could be had without waiting."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _safe(key: str) -> str:

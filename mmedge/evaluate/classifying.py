@@ -12,8 +12,8 @@ import numpy as np
 
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import Data
-from mmedge.evaluate.metrics.classification import classification
-from mmedge.evaluate.tasks import Answer, Ask, Inputs, Scored, Setting
+from mmedge.evaluate.metrics.classification import AVERAGES, FIGURES, classification
+from mmedge.evaluate.tasks import Answer, Ask, Inputs, Scored, Setting, text_of
 from mmedge.family import verbs_of
 from mmedge.manifest import Model
 
@@ -29,6 +29,8 @@ class Classification:
     setting: Setting
     name: str = "classification"
     depends: tuple[str, ...] = ("prompt",)
+    metrics: tuple[str, ...] = ("accuracy", *(f"{figure}_{average}" for average in AVERAGES for figure in FIGURES), "roc_auc")
+    agreement: tuple[str, ...] = ("cosine", "spearman", "top1_agreement")
 
     def __post_init__(self) -> None:
         own = self._own
@@ -41,6 +43,10 @@ class Classification:
                 )
         if len(self.classes) < 2:
             raise MmedgeError(f"all samples of {self.data.name} have the label {', '.join(self.classes)!r}", "give data with at least two classes")
+
+    @property
+    def judged(self) -> str:
+        return "accuracy" if self.wants else "top1_agreement"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -56,7 +62,7 @@ class Classification:
         return own[int(label)] if own and label not in own and label.isdecimal() and int(label) < len(own) else label
 
     def open(self, session: Any) -> Ask:
-        if not self._own and {"embed_text", *(f"embed_{column}" for column in self.inputs)} <= verbs_of(self.model):
+        if self._compares:
             return self._compared(session)
         chosen = {} if self._own else {"labels": [self.setting.prompt.replace("{}", name) for name in self.classes]}
         all_of_them = {"top": len(self.classes)} if "top" in inspect.signature(session.classify).parameters else {}
@@ -67,6 +73,19 @@ class Classification:
             return Answer(self.classes[int(vector.argmax())], vector)
 
         return ask
+
+    def use(self, session: Any, inputs: Inputs, reference: Any) -> None:
+        if self._compares:
+            (item,) = self.inputs
+            getattr(session, f"embed_{item}")(inputs[item])
+            session.embed_text(self.setting.prompt.replace("{}", text_of(reference)))
+        else:
+            self.open(session)(inputs)
+
+    @property
+    def _compares(self) -> bool:
+        """Whether pictures or sounds are compared with the names of classes."""
+        return not self._own and {"embed_text", *(f"embed_{column}" for column in self.inputs)} <= verbs_of(self.model)
 
     def _compared(self, session: Any) -> Ask:
         """As ``classify`` does, but the classes' names are embedded once: softmax of the scaled cosines."""
@@ -84,5 +103,7 @@ class Classification:
     def score(self, session: Any, answers: Sequence[Answer], references: Sequence[Any]) -> Scored:
         scores = np.stack([answer.vector for answer in answers if answer.vector is not None])
         said = [answer.text for answer in answers]
+        if not self.wants:
+            return Scored([], said, scores)
         found = classification(said, [self._named(label) for label in references], self.classes, scores)
-        return Scored(found.metrics, said, scores, found.classes)
+        return Scored(found.metrics, said, scores, classes=found.classes)

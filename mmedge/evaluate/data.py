@@ -55,6 +55,10 @@ class Data(Protocol):
         """The same selection of those samples alone that have a value in all of these columns."""
         ...
 
+    def at_most(self, limit: int) -> Data:
+        """The same, but drawn by the seed where there are more: some of these samples."""
+        ...
+
     def __iter__(self) -> Iterator[Sample]: ...
     def __len__(self) -> int: ...
     def fingerprint(self) -> str:
@@ -122,6 +126,9 @@ class _Selection:
 
     def having(self, columns: Iterable[str]) -> Data:
         return _Selection(self._source, self._path, self.split, self.limit, self.seed, self._chosen, self._needed.union(columns))
+
+    def at_most(self, limit: int) -> Data:
+        return self if len(self) <= limit else _Selection(self._source, self._path, self.split, limit, self.seed, self._chosen, self._needed)
 
     def __len__(self) -> int:
         return len(self._numbers)

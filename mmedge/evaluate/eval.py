@@ -90,7 +90,7 @@ def evaluate(
     role, chosen = choose(bundle.manifest, data, role, task, setting)
     if target.backends == ("null",):
         raise MmedgeError(f"{target.name} computes nothing: there is no answer to judge", "name a target with a runtime")
-    data = data.having((*chosen.inputs, chosen.wants))
+    data = usable(chosen, data)
     started = time.perf_counter()
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(bundle.session(role, target))
@@ -117,11 +117,25 @@ def evaluate(
     return Evaluated(document, {metric.name: metric for metric in whole.metrics})
 
 
-def metrics_of(session: Any, task: Task, data: Data, max_unreadable: float = EXTENT.max_unreadable, report: Report = lambda line: None) -> dict[str, Metric]:
-    """The metrics of one session alone, by name: of a candidate that a gate judges. Raises MmedgeError as ``evaluate``."""
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What one session alone answered: a candidate that a gate judges, or fp32."""
+
+    answers: Sequence[Answer]
+    scored: Scored
+    tally: Tally
+
+
+def answered(session: Any, task: Task, data: Data, max_unreadable: float = EXTENT.max_unreadable, report: Report = lambda line: None) -> Answered:
+    """Ask one session about every sample. Raises MmedgeError as ``evaluate``."""
     asked = _Asked(task.open(session))
-    _, references, _ = _go_through(task, data.having((*task.inputs, task.wants)), [asked], max_unreadable, report)
-    return {metric.name: metric for metric in task.score(session, asked.answers, references).metrics}
+    _, references, tally = _go_through(task, usable(task, data), [asked], max_unreadable, report)
+    return Answered(asked.answers, task.score(session, asked.answers, references), tally)
+
+
+def usable(task: Task, data: Data) -> Data:
+    """Those samples that have all that a task needs."""
+    return data.having(filter(None, (*task.inputs, task.wants)))
 
 
 def _go_through(task: Task, data: Data, asked: Sequence[_Asked], max_unreadable: float, report: Report) -> tuple[list[str], list[Any], Tally]:
@@ -145,12 +159,12 @@ def _go_through(task: Task, data: Data, asked: Sequence[_Asked], max_unreadable:
         except MmedgeError as error:
             raise MmedgeError(f"{sample.key}: {error.what}", error.fix) from error
         keys.append(sample.key)
-        references.append(sample.fields[task.wants])
+        references.append(sample.fields.get(task.wants))
         if time.perf_counter() - said_s >= EVERY_S:
             said_s = time.perf_counter()
             report(f"{task.name}: {number} of {len(data)} samples")
     if not keys:
-        lacking = " or ".join((*task.inputs, task.wants))
+        lacking = " or ".join(filter(None, (*task.inputs, task.wants)))
         raise MmedgeError(f"no sample of {data.name} can be used: {data.lacking} have no {lacking}, {tally.count} are unreadable", "use other data")
     return keys, references, tally
 

@@ -47,6 +47,8 @@ class Scored:
     """The answer to each sample, in words."""
     scores: Vector | None = None
     """[samples, candidates], where the candidates were the same for all."""
+    beside: Vector | None = None
+    """[samples, width]: what the model made of each sample's reference, where it embeds that too."""
     classes: Sequence[ClassFigures] = ()
 
 
@@ -65,7 +67,22 @@ class Task(Protocol):
 
     @property
     def wants(self) -> str:
-        """The column that its answers are held against."""
+        """The column that its answers are held against; empty where the data have none: such answers can only be compared with fp32's."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that ``score`` may give."""
+        ...
+
+    @property
+    def agreement(self) -> tuple[str, ...]:
+        """The metrics by which its answers can be compared with fp32's (``mmedge.evaluate.metrics.agreement``)."""
+        ...
+
+    @property
+    def judged(self) -> str:
+        """The metric that a gate goes by where nobody names one: of these, or without right answers an agreement with fp32."""
         ...
 
     @property
@@ -77,8 +94,12 @@ class Task(Protocol):
         """What asks a session about one sample. What is the same for all samples is computed here."""
         ...
 
+    def use(self, session: Any, inputs: Inputs, reference: Any) -> None:
+        """Do with one sample all that the task does, so that every graph that has a part in it runs."""
+        ...
+
     def score(self, session: Any, answers: Sequence[Answer], references: Sequence[Any]) -> Scored:
-        """``references``: the column ``wants`` of the samples that were answered, one or more."""
+        """``references``: the column ``wants`` of the samples that were answered, one or more; None where there is no such column."""
         ...
 
 

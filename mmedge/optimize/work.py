@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from mmedge.bundle import Bundle
+from mmedge.errors import MmedgeError
+from mmedge.evaluate.choosing import choose
 from mmedge.evaluate.data import Data
+from mmedge.evaluate.eval import EXTENT, SETTING, usable
 from mmedge.evaluate.tasks import Setting, Task
 from mmedge.optimize.calibration import SAMPLES
 from mmedge.recipe import TaskGate
@@ -15,8 +20,14 @@ from mmedge.target import Target
 
 Report = Callable[[str], None]
 
-MOST_UNREADABLE = 0.01
-"""The share of samples that may be unreadable, 0 to 1."""
+AGREEMENT = ("cosine", "spearman", "top1_agreement")
+"""Metrics that compare with fp32's own answers."""
+
+BY_AGREEMENT = "judged-by-agreement"
+"""The warning of a model that no right answers judge."""
+
+CLASS_MISSING = "class-never-appears"
+"""The warning of classes that a limit has left without a sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +46,12 @@ class Work:
     samples: int
     """That ranges are measured on, at most."""
     max_unreadable: float
+    """The share of samples that may be unreadable, 0 to 1."""
     report: Report
     held: contextlib.ExitStack
     """Keeps the steps that were used from being removed, until the work ends."""
+    fingerprint: str
+    """Of the data."""
     warnings: list[str] = field(default_factory=list)
     """Each begins with its own name; grows while the work goes on, each once."""
 
@@ -51,6 +65,18 @@ class Work:
             self.warnings.append(line)
             self.report(f"warning: {line}")
 
+    def identity(self) -> dict[str, Any]:
+        """For the keys of steps: what a model answers, and is asked, but for the graphs that are candidates."""
+        model = self.bundle.manifest.models[self.role]
+        return {
+            "family": model.family,
+            "config": model.config,
+            "assets": {name: entry.sha256 for name, entry in model.assets.items()},
+            "graphs": {name: [one.sha256 for one in (model.graphs[key].file, model.graphs[key].weights) if one] for name, key in self.keys.items()},
+            "task": [self.task.name, list(self.task.inputs), self.task.wants],
+            "setting": {name: getattr(self.setting, name) for name in self.task.depends},
+        }
+
 
 @contextlib.contextmanager
 def begin(
@@ -60,10 +86,10 @@ def begin(
     *,
     role: str | None = None,
     task: str | None = None,
-    setting: Setting = Setting(),
+    setting: Setting = SETTING,
     metric: str | None = None,
     samples: int = SAMPLES,
-    max_unreadable: float = MOST_UNREADABLE,
+    max_unreadable: float = EXTENT.max_unreadable,
     report: Report = lambda line: None,
 ) -> Iterator[Work]:
     """Find what a model is judged by, before anything is computed.
@@ -71,11 +97,69 @@ def begin(
     Args:
         role: of the model; needed where several have a task that fits the data.
         task: by name; the first that fits otherwise.
-        metric: instead of the one that the model's gate names, or the task's own.
+        metric: instead of the one that the model's gate names, or the task's own. Where the data have no right answers, an agreement with fp32 is taken.
         samples: that ranges are measured on, at most.
 
     Raises:
-        MmedgeError: nothing fits, the target has nothing below fp32, or a class of the data never appears in the split.
+        MmedgeError: nothing fits, there is no such metric, the target has nothing below fp32, or a class of the data never appears in the split.
     """
-    raise NotImplementedError
-    yield
+    hold_target(target)
+    if samples < 1:
+        raise MmedgeError(f"ranges cannot be measured on {samples} samples", "give a number of at least 1: --samples 300")
+    # Without a metric that somebody named, data without right answers will do.
+    given = metric or (bundle.manifest.models[role].gate.metric if role in bundle.manifest.models else "")
+    role, chosen = choose(bundle.manifest, data, role, task, setting, without_answers=given in ("", *AGREEMENT))
+    gate = bundle.manifest.models[role].gate
+    named = metric or gate.metric or chosen.judged
+    hold_metric(named, chosen)
+    data = usable(chosen, data)
+    with contextlib.ExitStack() as held:
+        judged = gate.model_copy(update={"metric": named})
+        made = Work(bundle, role, target, chosen, setting, data, judged, samples, max_unreadable, report, held, data.fingerprint())
+        if not chosen.wants:
+            made.warn(f"{BY_AGREEMENT}: {data.name} has no right answers, so {role} is judged by its {named} with its own fp32 alone")
+        if missing := _missing(chosen, data):
+            made.warn(f"{CLASS_MISSING}: the limit leaves {len(missing)} of {len(data.labels)} classes of {data.name} without a sample: {_few(missing)}")
+        yield made
+
+
+def hold_target(target: Target) -> None:
+    """Raises MmedgeError: a target has nothing that could be quantized for, or computes nothing."""
+    if target.backends == ("null",):
+        raise MmedgeError(f"{target.name} computes nothing: there is nothing to judge", "name a target with a runtime")
+    if not target.quantize and not any(set(target.precisions.get(one, ("fp32",))) - {"fp32"} for one in target.backends):
+        first = target.backends[0]
+        raise MmedgeError(
+            f"{target.name} has nothing below fp32: it has no quantize table, and no lower precision",
+            f'add to its file a candidate: [[quantize.{first}]] with method = "static"; mmedge targets lists what others have',
+        )
+
+
+def hold_metric(name: str, task: Task) -> None:
+    """Raises MmedgeError: a task does not give this metric."""
+    there = (*(task.metrics if task.wants else ()), *task.agreement)
+    if name not in there:
+        near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
+        known = f"use one of: {', '.join(there)}"
+        raise MmedgeError(
+            f"{task.name}{'' if task.wants else ' without right answers'} has no metric {name!r}",
+            f"did you mean {near[0]}? {known.capitalize()}" if near else known,
+        )
+
+
+def _missing(task: Task, data: Data) -> list[str]:
+    """Classes that a limit has left out. Raises MmedgeError: one is missing though there is no limit: nobody would see what it loses."""
+    if task.wants != "label":
+        return []
+    there = {sample.fields["label"] for sample in data}
+    missing = [label for label in data.labels if label not in there]
+    if missing and data.limit is None:
+        where = f"the split {data.split} of {data.name}" if data.split else data.name
+        raise MmedgeError(
+            f"the class {missing[0]!r} never appears in {where}: what it loses would not be seen", "put samples of it there, or take it out of the data"
+        )
+    return missing
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -16,7 +16,7 @@ from mmedge.errors import MmedgeError
 from mmedge.evaluate import choosing, classifying
 from mmedge.evaluate.compare import differences
 from mmedge.evaluate.data import open_data
-from mmedge.evaluate.eval import Extent, evaluate, metrics_of
+from mmedge.evaluate.eval import Extent, answered, evaluate
 from mmedge.evaluate.evaluation import Evaluation
 from mmedge.evaluate.metrics import bootstrap
 from mmedge.evaluate.tasks import Setting
@@ -194,9 +194,8 @@ def test_a_session_alone_gives_metrics_for_a_gate(tmp_path, bundle):
     data = open_data(paired(tmp_path).parent)
     model = bundle(Eyes(), "embed_image", "embed_text")
     _, task = choosing.choose(model.manifest, data, None, None, Setting())
-    assert {name: one.estimate for name, one in metrics_of(Eyes(), task, data).items()} == {
-        name: one.estimate for name, one in evaluate(model, CPU, data).metrics.items()
-    }
+    found = answered(Eyes(), task, data).scored
+    assert {one.name: one.estimate for one in found.metrics} == {name: one.estimate for name, one in evaluate(model, CPU, data).metrics.items()}
 
 
 def test_agreement_with_fp32(tmp_path, bundle):

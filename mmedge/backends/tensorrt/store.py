@@ -151,15 +151,14 @@ def lock(key: Key) -> str:
 def _purge(new: Path) -> None:
     """Remove engines until the rest keeps to ``LIMIT_BYTES``, but not ``new``."""
     with contextlib.suppress(OSError, MmedgeError):  # then they only take more than they should
-        known = {plan: (plan.stat().st_size, _asked_for(plan)) for plan in new.parent.glob("*.plan")}
-        over = sum(size for size, _ in known.values()) - LIMIT_BYTES
-        for plan in sorted(known, key=lambda one: known[one][1]):
-            if over > 0 and plan != new:
-                with cache.locked_if_free(f"engine {plan.stem}") as free:
-                    if free:
-                        plan.with_suffix(".json").unlink(missing_ok=True)
-                        plan.unlink(missing_ok=True)
-                        over -= known[plan][0]
+        others = {f"engine {plan.stem}": plan for plan in new.parent.glob("*.plan") if plan != new}
+
+        def remove(key: str) -> None:
+            others[key].with_suffix(".json").unlink(missing_ok=True)
+            others[key].unlink(missing_ok=True)
+
+        sizes = {key: (plan.stat().st_size, _asked_for(plan)) for key, plan in others.items()}
+        cache.shrink(sizes, LIMIT_BYTES - new.stat().st_size, remove)
 
 
 def _asked_for(plan: Path) -> float:
