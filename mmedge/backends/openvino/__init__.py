@@ -13,7 +13,7 @@ from mmedge.backends.openvino.profiling import executed, operated
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
 from mmedge.runner import Candidate, Carried, Engine, Facts, Graph, Operated
-from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
+from mmedge.tensors import Array, Checks, Feeds, TensorSpec
 
 if TYPE_CHECKING:
     from mmedge.target import Target
@@ -92,7 +92,7 @@ class OpenvinoRunner:
         self.outputs: tuple[TensorSpec, ...] = graph.outputs
         self._tensor = openvino.Tensor
         self._plain: Any = None
-        self._spares = Spares()
+        self._check, self._spares = Checks(graph.inputs), Spares()
         self._read: dict[str, tuple[Array, tuple[int, ...]]] = {}
         self._turns: tuple[Any, Any] | None = None
 
@@ -100,7 +100,7 @@ class OpenvinoRunner:
         request = self._plain = self._plain or self._compiled.create_infer_request()
         # Inputs are read in place; outputs are copied once, so that they outlive the next run (infer() itself would copy them all a second time).
         # Handed to infer() as a dict, feeds cost a small graph 20 us more; an array that the request reads already is not handed to it again.
-        checked = check_feeds(self.inputs, feeds)
+        checked = self._check(feeds)
         for name, array in checked.items():
             read, shape = self._read.get(name, (None, ()))
             if read is not array or shape != array.shape:

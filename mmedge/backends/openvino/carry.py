@@ -7,7 +7,7 @@ from typing import Any
 
 from mmedge.need import need
 from mmedge.runner import Runner
-from mmedge.tensors import Array, Feeds, check_feeds, check_start
+from mmedge.tensors import Array, Checks, Feeds, check_start
 
 
 class Swapped:
@@ -18,7 +18,8 @@ class Swapped:
 
     def __init__(self, turns: tuple[Any, Any], runner: Runner, pairs: Mapping[str, str], start: Feeds) -> None:
         self._tensor = need("openvino", extra="openvino").Tensor
-        held, self._remaining = check_start(runner.inputs, pairs.values(), start)
+        held, remaining = check_start(runner.inputs, pairs.values(), start)
+        self._check = Checks(remaining)
         self._now, self._next = turns
         self._pairs = dict(pairs)
         self._outputs = [spec.name for spec in runner.outputs if spec.name not in pairs]
@@ -30,7 +31,7 @@ class Swapped:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         request, following = self._now, self._next
-        request.infer(check_feeds(self._remaining, feeds), share_inputs=True, share_outputs=True)
+        request.infer(self._check(feeds), share_inputs=True, share_outputs=True)
         for output, becomes in self._pairs.items():
             following.set_tensor(becomes, request.get_tensor(output))
         self._now, self._next = following, request

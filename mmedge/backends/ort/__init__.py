@@ -16,7 +16,7 @@ from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
 from mmedge.runner import Candidate, Carried, Engine, Facts, Graph, Operated
-from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds
+from mmedge.tensors import Array, Checks, Feeds, TensorSpec
 
 if TYPE_CHECKING:
     from mmedge.target import Target
@@ -65,8 +65,8 @@ def candidates(graph: Graph, target: Target) -> list[Candidate]:
 
 
 def compile(candidate: Candidate, target: Target, out: Path) -> Engine:
-    """fp32 needs no building: the session optimises the ONNX file when it is opened. int8 is a file of its own."""
-    if candidate.precision != "int8":
+    """An ONNX file needs no building: the session optimises it when it is opened. The output matrix of a graph in fp32 in 8 bits is a file of its own."""
+    if candidate.precision != "int8" or candidate.graph.precision != "fp32":
         return Engine(candidate)
     path = out / f"{candidate.graph.path.name.partition('.')[0]}-int8.onnx"
     int8.quantize(candidate.graph, path)
@@ -128,10 +128,11 @@ class OrtRunner:
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
+        self._check = Checks(self.inputs)
         self._precision = precision
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        return dict(zip(self._names, self._session.run(self._names, check_feeds(self.inputs, feeds))))
+        return dict(zip(self._names, self._session.run(self._names, self._check(feeds))))
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
         return Bound(self._session, self.inputs, self.outputs, pairs, start)

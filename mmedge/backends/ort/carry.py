@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmedge.need import need
-from mmedge.tensors import Array, Feeds, TensorSpec, check_feeds, check_start
+from mmedge.tensors import Array, Checks, Feeds, TensorSpec, check_start
 
 DEVICE = "cpu"
 
@@ -20,7 +20,8 @@ class Bound:
 
     def __init__(self, session: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], pairs: Mapping[str, str], start: Feeds) -> None:
         self._value = need("onnxruntime", extra="build").OrtValue
-        held, self._remaining = check_start(inputs, pairs.values(), start)
+        held, remaining = check_start(inputs, pairs.values(), start)
+        self._check = Checks(remaining)
         self._session, self._pairs = session, dict(pairs)
         self._outputs = [spec.name for spec in outputs]
         self._binding = session.io_binding()
@@ -40,7 +41,7 @@ class Bound:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         binding = self._binding
-        for name, array in check_feeds(self._remaining, feeds).items():
+        for name, array in self._check(feeds).items():
             binding.bind_cpu_input(name, array)
         for name in self._outputs:
             if name in self._spare:
