@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from mmedge.features import INTEGER_FLAGS, cpu_flags
 from mmedge.need import need
 from mmedge.optimize.proto import FLOAT
 
-WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1, "LSTM": 1, "GRU": 1, "RNN": 1}
-"""Operator -> the input that is its weight. What the time goes to."""
+WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1, "LSTM": 1, "GRU": 1, "RNN": 1, "Gather": 0}
+"""Operator -> the input that is its weight. What the time, and with large tables the bytes, go to."""
+
+LARGE_BYTES = 1 << 20
+"""Smaller tables cost too little to be worth a rounding error: positions, kinds of tokens."""
 
 INTEGER = {"MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "ConvInteger", "QLinearMatMul", "QLinearConv", "QGemm"}
 INTEGER |= {"MatMulNBits"}
@@ -19,14 +23,15 @@ INTEGER |= {"MatMulNBits"}
 
 
 def weights_of(model: Any) -> dict[str, str]:
-    """Nodes with a constant weight in fp32 -> its name; a transposed constant is one too."""
+    """Nodes with a constant weight in fp32 -> its name; a transposed constant is one too, a table that rows are looked up in only where it is large."""
     constants = {tensor.name for tensor in model.graph.initializer if tensor.data_type == FLOAT and len(tensor.dims) > 1}
     turned = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Transpose" and node.input[0] in constants}
     factors = {name: name for name in constants} | turned
+    large = {tensor.name for tensor in model.graph.initializer if 4 * prod(tensor.dims) >= LARGE_BYTES}
     found = {}
     for node in model.graph.node:
         index = WEIGHTED.get(node.op_type)
-        if index is not None and len(node.input) > index and node.input[index] in factors:
+        if index is not None and len(node.input) > index and node.input[index] in factors and (node.op_type != "Gather" or node.input[index] in large):
             found[node.name] = factors[node.input[index]]
     return found
 

@@ -6,17 +6,16 @@ Standard ONNX operators alone, so every runtime takes it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mmedge.need import need
+from mmedge.optimize.integer import LARGE_BYTES
 from mmedge.optimize.proto import FLOAT, constant
 from mmedge.tensors import Array
-
-LARGE_BYTES = 1 << 20
-"""Smaller ones cost too little to be worth a rounding error: positions, kinds of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,8 @@ class Table:
     """MatMul nodes whose second factor is its transpose."""
 
 
-def tables(model: Any, large_bytes: int = LARGE_BYTES) -> list[Table]:
-    """The large tables of a graph that are used for nothing but lookups and products by their transpose."""
+def tables(model: Any, keep: Collection[str] = ()) -> list[Table]:
+    """The large tables of a graph that are used for nothing but lookups and products by their transpose, and by none of the nodes to keep in fp32."""
     outputs = {value.name for value in model.graph.output}
     users: dict[str, list[Any]] = {}
     for node in model.graph.node:
@@ -39,19 +38,20 @@ def tables(model: Any, large_bytes: int = LARGE_BYTES) -> list[Table]:
             users.setdefault(name, []).append(node)
     found = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != FLOAT or len(tensor.dims) != 2 or tensor.dims[0] * tensor.dims[1] * 4 < large_bytes or tensor.name in outputs:
+        if tensor.data_type != FLOAT or len(tensor.dims) != 2 or tensor.dims[0] * tensor.dims[1] * 4 < LARGE_BYTES or tensor.name in outputs:
             continue
         uses = users.get(tensor.name, [])
         gathers = [node for node in uses if node.op_type == "Gather" and node.input[0] == tensor.name and _attribute(node, "axis", 0) == 0]
         turns = [node for node in uses if node.op_type == "Transpose" and _attribute(node, "perm", [1, 0]) == [1, 0]]
         products = [user for turn in turns for user in users.get(turn.output[0], [])]
         tied = all(node.op_type == "MatMul" and node.input[0] not in {turn.output[0] for turn in turns} for node in products)
-        if gathers and len(gathers) + len(turns) == len(uses) and tied and not outputs & {turn.output[0] for turn in turns}:
+        kept = {node.name for node in (*gathers, *products)} & set(keep)
+        if gathers and len(gathers) + len(turns) == len(uses) and tied and not kept and not outputs & {turn.output[0] for turn in turns}:
             found.append(Table(tensor.name, tuple(gathers), tuple(products)))
     return found
 
 
-def rows_in_8_bits(model: Any, large_bytes: int = LARGE_BYTES) -> list[Any]:
+def rows_in_8_bits(model: Any, keep: Collection[str] = ()) -> list[Any]:
     """Store every large table in 8 bits, once; a product by it rounds its other factor in that run too, as dynamic quantization does.
 
     Returns:
@@ -59,7 +59,7 @@ def rows_in_8_bits(model: Any, large_bytes: int = LARGE_BYTES) -> list[Any]:
     """
     onnx = need("onnx", extra="build")
     made: list[Any] = []
-    for table in tables(model, large_bytes):
+    for table in tables(model, keep):
         tensor = next(one for one in model.graph.initializer if one.name == table.name)
         numbers, scales = by_rows(onnx.numpy_helper.to_array(tensor))
         name, scale = constant(model, f"{table.name}_int8", numbers), constant(model, f"{table.name}_scale", scales)

@@ -1,7 +1,7 @@
 """What a maker of quantized graphs is given and gives back.
 
-A maker is a module ``optimize/RUNTIME_METHOD.py`` with ``make(graph, feeds, out, options) -> Made``: it reads the fp32 graph, never changes it, and writes one
-file into the folder ``out``, or two where the weights lie beside it. The same graph, feeds and options give the same files.
+A maker is a module ``optimize/RUNTIME_METHOD.py`` with ``make(graph, feeds, out, options, keep) -> Made``: it reads the fp32 graph, never changes it, and
+writes one file into the folder ``out``, or two where the weights lie beside it. The same graph, feeds, options and kept nodes give the same files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -47,7 +47,7 @@ class Made:
     """Of its weights."""
     method: str
     kept_float: tuple[str, ...]
-    """Names of the nodes that could have integer weights, and stayed in fp32."""
+    """Names of the fp32 graph's nodes that could have integer weights, look-ups in large tables among them, and stayed in fp32."""
     integer: int
     """Nodes that compute with integer weights."""
     seconds: float
@@ -61,8 +61,15 @@ class Made:
 class Maker(Protocol):
     """One method for one runtime."""
 
-    def make(self, graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
-        """Raises MmedgeError: the graph has nothing to quantize, there are no feeds where they are needed, or the tool refuses the graph."""
+    def make(self, graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
+        """Make one.
+
+        Args:
+            keep: names of nodes, as ``proto.load`` gives them, that stay in fp32. A table stays with every node that uses it where one of them does.
+
+        Raises:
+            MmedgeError: the graph has nothing to quantize, there are no feeds where they are needed, or the tool refuses the graph.
+        """
         ...
 
 

@@ -2,12 +2,14 @@
 
 TensorRT does what the pairs say: one that is missing leaves an operator in high precision, one too many costs time. So they stand before operators with weights
 alone, and where a convolution's result is added to a shortcut, on the shortcut, which makes the sum a part of the convolution; none stands around attention,
-norms and activation functions (NVIDIA, "Working with quantized types"; ModelOpt leaves out the same narrow matrices).
+norms and activation functions (NVIDIA, "Working with quantized types"; ModelOpt leaves out the same narrow matrices). A table that rows are looked up in is
+stored in 8 bits, and looked up in what that is turned back into.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from mmedge.need import need
 from mmedge.optimize import proto
 from mmedge.optimize.integer import weights_of
+from mmedge.optimize.lookups import tables
 from mmedge.optimize.made import Feeding, Made, hold, refusing
 from mmedge.optimize.ranges import ranges
 from mmedge.quantization import Quantize, Static, name_of
@@ -30,26 +33,35 @@ LEAST = 16
 LARGEST = 127
 
 
-def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
     """Raises MmedgeError as ``Maker.make``."""
     assert isinstance(options, Static)
     begin = time.perf_counter()
     model = proto.load(graph)
     weighted = weights_of(model)
     with refusing("mmedge", graph):
-        chosen = {node.name: node for node in model.graph.node if node.name in weighted and channel_axis(model, node) is not None}
+        stored = tables(model, keep)
+        able = [node for node in model.graph.node if node.name in weighted and node.name not in keep]
+        chosen = {node.name: node for node in able if channel_axis(model, node) is not None}
+        tied = [node for table in stored for node in table.products]
         shortcuts = {tensor: node for node in model.graph.node if (tensor := _shortcut(model, node, set(chosen)))}
-        tensors = {node.input[0] for node in chosen.values()} | set(shortcuts)
+        tensors = {node.input[0] for node in (*chosen.values(), *tied)} | set(shortcuts)
         found = ranges(model, tensors, feeds, options, symmetric=True)
         pairs = {name: _pair(model, name, float(np.abs(found[name].range_value).max())) for name in sorted(tensors)}
         for node in chosen.values():
             node.input[0] = pairs[node.input[0]]
             node.input[1] = weight_in_8_bits(model, node.input[1], channel_axis(model, node) or 0)
+        for node in tied:
+            node.input[0] = pairs[node.input[0]]
+        for table in stored:
+            instead(model, table.name, weight_in_8_bits(model, table.name, 0))
         for tensor, node in shortcuts.items():
             node.input[:] = [pairs[tensor] if name == tensor else name for name in node.input]
         file, weights = proto.save(model, graph, out, f"nvidia-{name_of(options)}")
-    left = tuple(name for name in weighted if name not in chosen)
-    return hold(Made(file, weights, "int8", name_of(options), left, len(chosen), time.perf_counter() - begin), graph)
+    still = weights_of(model)
+    left = tuple(name for name in weighted if name in still)
+    integer = len(chosen) + len(tied)
+    return hold(Made(file, weights, "int8", name_of(options), left, integer, time.perf_counter() - begin), graph)
 
 
 def channel_axis(model: Any, node: Any) -> int | None:
@@ -108,6 +120,12 @@ def weight_in_8_bits(model: Any, weight: str, axis: int) -> str:
     ]
     model.graph.node.append(onnx.helper.make_node("DequantizeLinear", names, [back], name=f"{weight}_DequantizeLinear", axis=axis))
     return back
+
+
+def instead(model: Any, weight: str, made: str) -> None:
+    """Let all that takes a weight take ``made``."""
+    for node in model.graph.node:
+        node.input[:] = [made if name == weight else name for name in node.input]
 
 
 def symmetric(weight: Floats, axis: int) -> tuple[Array, Array]:

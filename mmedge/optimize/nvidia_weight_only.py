@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from mmedge.need import need
 from mmedge.optimize import proto
 from mmedge.optimize.integer import weights_of
-from mmedge.optimize.lookups import tables
+from mmedge.optimize.lookups import Table, tables
 from mmedge.optimize.made import Feeding, Made, hold, refusing
-from mmedge.optimize.nvidia_static import channel_axis, weight_in_8_bits
+from mmedge.optimize.nvidia_static import channel_axis, instead, weight_in_8_bits
 from mmedge.quantization import BLOCKED_OPSET, Quantize, WeightOnly, name_of
 from mmedge.runner import Graph
 from mmedge.tensors import Array
@@ -24,7 +25,7 @@ Floats = NDArray[np.floating]
 LARGEST = 7
 
 
-def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
     """``feeds`` are not looked at. Raises MmedgeError as ``Maker.make``."""
     assert isinstance(options, WeightOnly)
     begin = time.perf_counter()
@@ -35,27 +36,26 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
             model = onnx.version_converter.convert_version(model, BLOCKED_OPSET)
             del model.graph.value_info[:]
         weighted = weights_of(model)
-        chosen = [name for table in tables(model) for name in _table(model, table.name, options)]
-        for node in [node for node in model.graph.node if node.name in weighted and node.op_type in ("MatMul", "Gemm")]:
+        chosen = [name for table in tables(model, keep) for name in _table(model, table, options)]
+        for node in [node for node in model.graph.node if node.name in weighted and node.name not in keep and node.op_type in ("MatMul", "Gemm")]:
             axis = channel_axis(model, node)
             made = _weight(model, node.input[1], axis, options) if axis is not None else ""
             if made:
                 node.input[1] = made
                 chosen.append(node.name)
         file, weights = proto.save(model, graph, out, f"nvidia-{name_of(options)}")
-    left = tuple(name for name in weighted if name not in chosen)
+    still = weights_of(model)
+    left = tuple(name for name in weighted if name in still)
     precision = "int4" if options.bits == 4 else "int8"
     return hold(Made(file, weights, precision, name_of(options), left, len(chosen), time.perf_counter() - begin), graph)  # type: ignore[arg-type]
 
 
-def _table(model: Any, table: str, options: WeightOnly) -> list[str]:
-    """Store a table that rows are looked up in, once for lookups and products by its transpose; returns the names of what uses it."""
-    made = _weight(model, table, 0, options)
-    users = [node for node in model.graph.node if made and table in node.input]
-    turned = {node.output[0] for node in users if node.op_type == "Transpose"}
-    for node in users:
-        node.input[:] = [made if name == table else name for name in node.input]
-    return [node.name for node in model.graph.node if (made in node.input and node.op_type == "Gather") or turned & set(node.input)]
+def _table(model: Any, table: Table, options: WeightOnly) -> list[str]:
+    """Store a table once, for lookups and for products by its transpose; returns the names of what uses it."""
+    made = _weight(model, table.name, 0, options)
+    if made:
+        instead(model, table.name, made)
+    return [node.name for node in (*table.looked_up, *table.products) if made]
 
 
 def _weight(model: Any, weight: str, channels: int, options: WeightOnly) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from mmedge.tensors import Feeds
 
 WEIGHTED = ("MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "Gather", "LSTMSequence", "GRUSequence")
 INTEGERS = ("i8", "u8", "i4", "u4")
+FLOATS = ("f32", "f16", "bf16")
+NO_NODES = ("Constant", "Parameter")
 UNHEARD = {"NNCF_CI": "1", "CI": "true"}
 """Without these, NNCF reports its use to Google Analytics, unasked."""
 
@@ -60,6 +62,27 @@ def read(graph: Graph) -> Any:
         return openvino.Core().read_model(graph.path)
 
 
+def origins(model: Any, source: Any) -> dict[str, str]:
+    """The operators of a model, by name -> the node of the ONNX graph that they came from. What NNCF puts between them changes no name."""
+    producers = {name: output.get_node() for one in model.get_ordered_ops() for output in one.outputs() for name in output.get_names()}
+    found: dict[str, str] = {}
+    for node in source.graph.node:
+        waiting = [producers[name] for name in node.output if name in producers]
+        while waiting:
+            one = waiting.pop()
+            if one.get_type_name() not in NO_NODES and one.get_friendly_name() not in found:
+                found[one.get_friendly_name()] = node.name
+                waiting += [given.get_node() for given in one.input_values() if not given.get_names() & set(node.input)]
+    return found
+
+
+def scope(tool: Any, origin: dict[str, str], weighted: dict[str, str], keep: Collection[str]) -> Any:
+    """What NNCF is to leave alone: all that came from nodes to keep, and from those that share a weight with one."""
+    shared = {weight for node, weight in weighted.items() if node in keep}
+    every = {*keep, *(node for node, weight in weighted.items() if weight in shared)}
+    return tool.IgnoredScope(names=[name for name, node in origin.items() if node in every], validate=False)
+
+
 def fold(model: Any) -> None:
     """Fold the constants of a model with depthwise convolutions: their weights lie behind a Reshape, and the CPU plugin computes such in fp32, whatever NNCF
     made of them. In other models it would store twice what is used in two ways.
@@ -87,17 +110,17 @@ def computed(path: Path) -> int:
     return sum(_text(info["layerType"]) in kinds and _text(info["runtimePrecision"]) in INTEGERS for info in infos)
 
 
-def weights(model: Any) -> tuple[list[str], int]:
-    """Of the operators with a constant weight: the names of those that have it in floating point, and how many have it as integers."""
-    floats, integers = [], 0
+def weights(model: Any, origin: dict[str, str], weighted: Collection[str]) -> tuple[tuple[str, ...], int]:
+    """Of the ONNX graph's nodes with weights: the names of those that have one in floating point, in their order, and how many have it as integers."""
+    floats, integers = set(), set()
     for operation in model.get_ordered_ops():
-        if operation.get_type_name() not in WEIGHTED:
+        node = origin.get(operation.get_friendly_name())
+        if node not in weighted or operation.get_type_name() not in WEIGHTED:
             continue
         kinds = {kind for index in range(operation.get_input_size()) if (kind := _stored(operation.input_value(index).get_node()))}
-        integers += bool(kinds & set(INTEGERS))
-        if kinds and not kinds & set(INTEGERS):
-            floats.append(operation.get_friendly_name())
-    return floats, integers
+        floats |= {node} if kinds & set(FLOATS) else set()
+        integers |= {node} if kinds & set(INTEGERS) else set()
+    return tuple(name for name in weighted if name in floats), len(integers - floats)
 
 
 def _stored(node: Any) -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from mmedge.optimize import proto
-from mmedge.optimize.integer import is_transformer
+from mmedge.optimize.integer import is_transformer, weights_of
 from mmedge.optimize.made import Feeding, Made, hold, refusing
-from mmedge.optimize.openvino_nncf import Samples, computed, fold, nncf, read, save, weights
+from mmedge.optimize.openvino_nncf import Samples, computed, fold, nncf, origins, read, save, scope, weights
 from mmedge.quantization import Quantize, Static, name_of
 from mmedge.runner import Graph
 
 
-def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
     """Without knowing that a graph is a transformer, NNCF puts rounding where attention is made slower by it. Raises MmedgeError as ``Maker.make``."""
     assert isinstance(options, Static)
     begin = time.perf_counter()
-    transformer = is_transformer(proto.load(graph, filled=False))
-    model = read(graph)
+    source = proto.load(graph, filled=False)
+    transformer, model = is_transformer(source), read(graph)
+    origin = origins(model, source)
     fold(model)
     with nncf() as tool, refusing("NNCF", graph):
         samples = Samples(feeds)
@@ -35,11 +37,13 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
             model_type=tool.ModelType.TRANSFORMER if transformer else None,
             fast_bias_correction=transformer,  # the other way takes longer, and leaves EfficientNet-Lite0 a third of the distance
             subset_size=len(samples),
+            ignored_scope=scope(tool, origin, weights_of(source), keep),
             advanced_parameters=advanced,
         )
         file, binary = save(made, graph, out, name_of(options))
         integer = computed(file)
-    return hold(Made(file, binary, "int8", name_of(options), tuple(weights(made)[0]), integer, time.perf_counter() - begin), graph)
+    left, _ = weights(made, origin, weights_of(source))
+    return hold(Made(file, binary, "int8", name_of(options), left, integer, time.perf_counter() - begin), graph)
 
 
 def _quantiles(tool: Any, outside: float) -> Any:

@@ -6,6 +6,7 @@ Convolutions stay in fp32: ConvInteger, which they would become, has no fast ker
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from mmedge.need import need
@@ -19,13 +20,13 @@ from mmedge.runner import Graph
 TYPES = ["MatMul", "LSTM"]
 
 
-def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
     """``feeds`` are not looked at. Raises MmedgeError as ``Maker.make``."""
     begin = time.perf_counter()
     tool = need("onnxruntime.quantization", extra="build")
-    model = proto.load(graph)
+    model = proto.as_products(proto.load(graph))
     weighted = list(weights_of(model))
-    rows_in_8_bits(model)
+    rows_in_8_bits(model, keep)
     proto.tidy(model)
     proto.mark(model)
     scratch = out / "dynamic.onnx"
@@ -34,6 +35,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
             model,
             str(scratch),
             op_types_to_quantize=TYPES,
+            nodes_to_exclude=sorted(keep),
             per_channel=True,
             reduce_range=saturates(),
             weight_type=tool.QuantType.QInt8,

@@ -7,6 +7,7 @@ graph everything that has an integer kernel is, so that tensors stay in 8 bits f
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ CONVOLUTIONAL = [*PRODUCTS, "Conv", "ConvTranspose", "Add", "Mul", "Clip", "Relu
 CONVOLUTIONAL += ["Concat", "Resize", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"]
 
 
-def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
     """Raises MmedgeError as ``Maker.make``."""
     assert isinstance(options, Static)
     begin = time.perf_counter()
@@ -35,10 +36,10 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
     transformer = is_transformer(model)
     products = transformer and any(node.op_type in PRODUCTS for node in model.graph.node if node.name in weighted)
     types = PRODUCTS if products else CONVOLUTIONAL
-    rows_in_8_bits(model)
+    rows_in_8_bits(model, keep)
     proto.tidy(model)
     with refusing("onnxruntime", graph):
-        nodes = [node for node in model.graph.node if node.op_type in types and (node.name in weighted or not transformer)]
+        nodes = [node for node in model.graph.node if node.op_type in types and (node.name in weighted or not transformer) and node.name not in keep]
         if not nodes:
             raise MmedgeError(f"{graph.path.name} has no weights to quantize", "leave this method out for this graph")
         constants = {tensor.name for tensor in model.graph.initializer}
@@ -51,9 +52,23 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
         quantizer = quantizers.QDQQuantizer(inferred, True, saturates(), signed, unsigned, found, names, [], types, settings)
         quantizer.quantize_model()
         made = quantizer.model.model
+        _unrounded(made, names)
         proto.unmark(made)
         file, weights = proto.save(made, graph, out, name_of(options))
         operators = ort_operators(file)
     still = weights_of(made)
     left = tuple(name for name in weighted if name in still)
     return hold(Made(file, weights, "int8", name_of(options), left, operators.total(), time.perf_counter() - begin), graph)
+
+
+def _unrounded(model: Any, integer: Collection[str]) -> None:
+    """Let what stays in fp32 take what stays in fp32 as it is: the tool lets all that take a tensor take it rounded, where one of them does."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.name in integer or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for index, name in enumerate(node.input):
+            back = makers.get(name)
+            there = makers.get(back.input[0]) if back is not None and back.op_type == "DequantizeLinear" else None
+            if there is not None and (there.input[0] not in makers or makers[there.input[0]].name not in integer):
+                node.input[index] = there.input[0]

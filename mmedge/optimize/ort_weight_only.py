@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,19 @@ LEAST = 16
 """Matrices that are narrower on one side have nothing to gain."""
 
 
-def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize) -> Made:
+def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
     """``feeds`` are not looked at. Raises MmedgeError as ``Maker.make``."""
     assert isinstance(options, WeightOnly)
     begin = time.perf_counter()
     model = proto.load(graph)
     with refusing("onnxruntime", graph):
-        wrapped = need("onnxruntime.quantization.onnx_model", extra="build").ONNXModel(model)
-        wrapped.replace_gemm_with_matmul()
-        model = wrapped.model
+        model = proto.as_products(model)
         weighted = weights_of(model)
-        for table in tables(model):
+        for table in tables(model, keep):
             _in_blocks(model, table, options)
         shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
         constant = {node.name: node.input[1] for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in shapes}
-        chosen = {name for name, factor in constant.items() if len(shapes[factor]) == 2 and min(shapes[factor]) >= LEAST}
+        chosen = {name for name, factor in constant.items() if name not in keep and len(shapes[factor]) == 2 and min(shapes[factor]) >= LEAST}
         model = nbits.in_blocks(model, chosen, options.bits, options.block_size)
         file, weights = proto.save(model, graph, out, name_of(options))
         operators = ort_operators(file)

@@ -24,7 +24,9 @@ FLOAT = 1
 
 
 def load(graph: Graph, *, filled: bool = True) -> Any:
-    """An ``onnx.ModelProto`` whose nodes all have names, with constants as initializers and without inferred shapes: they would describe what was there before.
+    """An ``onnx.ModelProto`` whose nodes all have names of their own, with constants as initializers.
+
+    It has no inferred shapes: they would describe what was there before.
 
     Args:
         filled: with the tensors of the weights file in it.
@@ -39,8 +41,10 @@ def load(graph: Graph, *, filled: bool = True) -> Any:
         model = onnx.load(str(graph.path), load_external_data=False)
     except Exception as error:  # protobuf's DecodeError has no base but Exception
         raise MmedgeError(f"{graph.path} is not a valid ONNX file: {first_line(error)}", "get an undamaged copy") from error
+    taken: set[str] = set()
     for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}_unnamed"
+        node.name = node.name if node.name and node.name not in taken else f"{node.op_type}_{number}_unnamed"
+        taken.add(node.name)
     _lift_constants(onnx, model)
     del model.graph.value_info[:]
     if filled:
@@ -95,6 +99,17 @@ def save(model: Any, graph: Graph, out: Path, name: str) -> tuple[Path, Path | N
             entry.value = weights.name if entry.key == "location" else entry.value
     onnx.save(described, str(path))
     return path, weights
+
+
+def as_products(model: Any) -> Any:
+    """Write every Gemm that is one as a MatMul of the same name, with an Add behind it."""
+    sums = {node.name for node in model.graph.node if node.op_type == "Gemm"}
+    wrapped = need("onnxruntime.quantization.onnx_model", extra="build").ONNXModel(model)
+    wrapped.replace_gemm_with_matmul()
+    for node in wrapped.model.graph.node:
+        if node.op_type == "MatMul" and (name := node.name.removesuffix("_MatMul")) in sums:
+            node.name = name
+    return wrapped.model
 
 
 def mark(model: Any) -> None:
