@@ -7,9 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from mmedge import options
+from mmedge import commands, options
 from mmedge.exits import run_program
-from mmedge.output import bisect_bundle, bundle_on
 from mmedge.output import progress as _progress
 from mmedge.output import show as _show
 
@@ -45,9 +44,10 @@ def demo(
 def export(
     what: options.What = None,
     target: options.Targets = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder. [default: NAME.bundle]", show_default=False)] = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run Python code that comes with the model, or the recipe's own module.")] = False,
+    out: options.Out = None,
+    trust_code: options.TrustCode = False,
     any_weights: options.AnyWeights = False,
+    data: options.Judging = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
 ) -> None:
@@ -56,34 +56,25 @@ def export(
     Exports every graph to ONNX, proves each equal to its torch module, compiles what can be compiled here, and checks the result.
     Example: mmedge export --target jetson
     """
-    from mmedge.build.export import export
-    from mmedge.build.load import recipe_for
-    from mmedge.deploy.inspect import summary
     from mmedge.family import Allow
 
-    recipe = recipe_for(what, offline=offline, trace=_progress)
-    allow, aims = Allow(code=trust_code, weights=any_weights), options.targets_of(target, None, _progress)
-    bundle = export(recipe, out or Path(f"{recipe.name}.bundle"), aims, offline=offline, allow=allow, report=_progress)
-    _show(bundle.manifest, as_json, summary(bundle.manifest, bundle.path))
+    commands.export_bundle(what, out, target, Allow(code=trust_code, weights=any_weights), data, offline, as_json)
 
 
 @app.command()
 def compile(
-    bundle: options.Bundle, target: options.Targets = None, trtexec: options.Trtexec = False, on: options.On = None, as_json: options.Json = False
+    bundle: options.Bundle,
+    target: options.Targets = None,
+    trtexec: options.Trtexec = False,
+    rechoose: options.Rechoose = False,
+    on: options.On = None,
+    as_json: options.Json = False,
 ) -> None:
     """Compile a bundle for a target.
 
     Places every graph on a backend of the target: among several candidates, the fastest of those that hold the golden bound.
     """
-    from mmedge.backends.tensorrt.trtexec import asked
-    from mmedge.deploy.compile import compile
-    from mmedge.deploy.inspect import summary
-
-    if on is not None:
-        return bundle_on(bundle, on, ["compile", *(["--trtexec"] if trtexec else [])], target, as_json)
-    for one in options.targets_of(target, bundle, _progress, anew=True):
-        made = compile(bundle, asked(one) if trtexec else one, _progress)
-    _show(made.manifest, as_json, summary(made.manifest, made.path))
+    commands.compile_bundle(bundle, target, trtexec, rechoose, on, as_json)
 
 
 @app.command()
@@ -92,16 +83,7 @@ def check(bundle: options.Bundle, target: options.Targets = None, bisect: option
 
     Processors, graphs and answers, on the target's runtime. Exit status 3 if anything differs.
     """
-    from mmedge.deploy.check import check
-    from mmedge.deploy.inspect import summary
-
-    if bisect:
-        return bisect_bundle(bundle, target, on, as_json)
-    if on is not None:
-        return bundle_on(bundle, on, ["check"], target, as_json)
-    for one in options.targets_of(target, bundle, _progress):
-        made = check(bundle, one, _progress)
-    _show(made.manifest, as_json, summary(made.manifest, made.path))
+    commands.check_bundle(bundle, target, bisect, on, as_json)
 
 
 @app.command(name="eval")
@@ -128,28 +110,62 @@ def evaluate(
     Asks about every sample of your data, one at a time, as it would be used, and gives each figure with its 95 % interval.
     Example: mmedge eval assistant-mini.bundle --data pictures --role eyes
     """
-    from mmedge.bundle import Bundle
-    from mmedge.evaluate.asked import pairs, setting
-    from mmedge.evaluate.data import open_data
-    from mmedge.evaluate.eval import Extent, evaluate
-    from mmedge.evaluate.table import table
+    from mmedge.evaluate.asked import setting
+    from mmedge.evaluate.eval import Extent
 
-    opened, aim = Bundle.open(bundle), options.target_of(target, bundle, _progress)
+    samples = commands.samples_of(data, split, limit, seed, column)
     how, extent = setting(prompt, normalizer), Extent(agreement, robustness, max_unreadable)
-    samples = open_data(data, split=split, limit=limit, seed=seed, columns=pairs(column))
-    found = evaluate(opened, aim, samples, role, task, how, extent, _progress)
-    found.document.hold(metric)
-    _show(found.document, as_json, table(found.document, metric))
+    commands.evaluate_bundle(bundle, target, samples, role, task, how, extent, metric, as_json)
+
+
+@app.command()
+def quantize(
+    bundle: options.Bundle,
+    target: options.Target = None,
+    data: options.Calibrating = None,
+    role: options.Role = None,
+    task: options.Task = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    column: options.Columns = None,
+    prompt: options.Prompt = "{}",
+    normalizer: options.Normalizer = "english",
+    metric: options.Judge = None,
+    samples: options.Ranges = 300,
+    goal: options.Goal = None,
+    max_latency_ms: options.MaxLatency = None,
+    min_metric: options.MinMetric = None,
+    max_mb: options.MaxMb = None,
+    slim: options.Slim = False,
+    max_unreadable: options.MaxUnreadable = 0.01,
+    html: options.Html = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make a model smaller and faster, as far as your data allow.
+
+    Makes every candidate of the target, refuses those that lose more of the task's metric than the model's gate allows, times the others
+    against fp32 on this machine, and has each graph run as the best of them. What was done already is not done again.
+    Example: mmedge quantize assistant-mini.bundle --target intel-cpu --data pictures --role eyes
+    """
+    from mmedge.evaluate.asked import setting
+    from mmedge.optimize.asked import budget_of, data_of, goal_of
+    from mmedge.optimize.quantize import Asked, Wanted
+
+    found = commands.samples_of(data_of(data), split, limit, seed, column)
+    asked = Asked(role, task, setting(prompt, normalizer), metric, samples, max_unreadable)
+    wanted = Wanted(goal_of(goal), budget_of(max_latency_ms, min_metric, max_mb), slim)
+    commands.quantize_bundle(bundle, target, found, asked, wanted, html, as_json)
 
 
 @app.command()
 def profile(
     bundle: options.Bundle,
     target: options.TargetsOrAll = None,
-    mode: Annotated[str, typer.Option(metavar="MODE", help="closed: the next call when the last has returned. paced: calls are due at --rate.")] = "closed",
+    mode: options.Mode = "closed",
     rate: options.Rate = None,
-    seconds: Annotated[float, typer.Option(metavar="S", help="Measure each graph and verb for at least so long.")] = 3.0,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with figures: one file, nothing from the network.")] = None,
+    seconds: options.Seconds = 3.0,
+    html: options.Html = None,
     on: options.On = None,
     as_json: options.Json = False,
 ) -> None:
@@ -158,31 +174,9 @@ def profile(
     Several targets are measured one after the other, each in a process of its own. A latency in paced mode counts from the moment a call was due.
     Example: mmedge profile assistant-mini.bundle --target all --html profile.html
     """
-    from mmedge.assistant.profile import profile
-    from mmedge.profile.asked import check_page, rules
-    from mmedge.profile.table import table
-    from mmedge.profile.targets import profile_each, several
+    from mmedge.profile.asked import rules
 
-    how = rules(mode, rate, seconds)
-    if html:
-        check_page(html)
-    if on is not None:
-        from mmedge.deploy.on import run_on
-        from mmedge.profile.report import Profiles, Report
-
-        kinds: tuple[type[Report | Profiles], ...] = (Report, Profiles)
-        asked = ["--mode", mode, "--seconds", str(seconds), *(["--rate", rate] if rate is not None else [])]
-        made = run_on(bundle, on, ["profile", *options.named(target), *asked], kinds, _progress)
-    elif target and several(target):
-        made = profile_each(bundle, target, how, _progress)
-    else:
-        made = profile(bundle, options.target_of(target[0] if target else None, bundle, _progress), how, _progress)
-    if html:
-        from mmedge.profile.page import write_page
-        from mmedge.profile.rows import not_run_of, reports_of
-
-        write_page(reports_of(made), html, not_run_of(made))
-    _show(made, as_json, table(made))
+    commands.profile_bundle(bundle, target, rules(mode, rate, seconds), html, on, as_json)
 
 
 @app.command()
@@ -198,11 +192,7 @@ def compare(reports: options.Reports, max_regression: options.MaxRegression = No
     from mmedge.profile.compare import compare, hold, table
 
     made = compare(reports, max_regression)
-    if not as_json:
-        print(table(made))
-    hold(made)
-    if as_json:
-        _show(made, as_json, "")
+    commands.show_and_hold(made, as_json, table(made), lambda: hold(made))
 
 
 @app.command()
@@ -268,12 +258,7 @@ def doctor(target: options.Health = None, as_json: options.Json = False) -> None
 
     wanted = None if target is None else asked(target)
     made = doctor()
-    if not as_json:
-        print(table(made))
-    if wanted is not None:
-        hold(wanted)
-    if as_json:
-        _show(made, as_json, "")
+    commands.show_and_hold(made, as_json, table(made), lambda: None if wanted is None else hold(wanted))
 
 
 @app.command()

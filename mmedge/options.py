@@ -77,6 +77,9 @@ Rate = Annotated[
 Trtexec = Annotated[
     bool, typer.Option("--trtexec", help="Build TensorRT's engines with its program trtexec: for boards that have it, but not TensorRT's Python module.")
 ]
+Rechoose = Annotated[
+    bool, typer.Option("--rechoose", help="Measure all candidates of mmedge quantize that passed on this machine, and choose among them anew.")
+]
 Reports = Annotated[
     list[Path], typer.Argument(metavar="REPORT...", help="Files that mmedge profile --json wrote; the first is the baseline.", show_default=False)
 ]
@@ -117,6 +120,40 @@ MaxUnreadable = Annotated[float, typer.Option(metavar="SHARE", min=0.0, max=1.0,
 AnyWeights = Annotated[
     bool, typer.Option("--any-weights", help="Accept weights that do not match the architecture: make up what is missing, leave out what is extra.")
 ]
+
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The bundle's folder. [default: NAME.bundle]", show_default=False)]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run Python code that comes with the model, or the recipe's own module.")]
+Judging = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DATA", help="Then quantize every model that these samples judge: as mmedge quantize does, by each target's goal.", show_default=False
+    ),
+]
+Mode = Annotated[str, typer.Option(metavar="MODE", help="closed: the next call when the last has returned. paced: calls are due at --rate.")]
+Seconds = Annotated[float, typer.Option(metavar="S", help="Measure each graph and verb for at least so long.")]
+Html = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a page with figures: one file, nothing from the network.")]
+Calibrating = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="What the model is judged on, and ranges are measured on: a folder of samples, with metadata.csv, metadata.jsonl or a folder for each class; "
+        "a .csv, .jsonl, .tar file.",
+        show_default=False,
+    ),
+]
+Judge = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Judge by this metric. [default: the recipe's for this model, or the task's own]", show_default=False)
+]
+Ranges = Annotated[int, typer.Option(metavar="N", help="Measure the ranges of activations on at most so many samples.")]
+Goal = Annotated[str | None, typer.Option(metavar="GOAL", help="What is chosen by: latency, size or balanced. [default: the target's]", show_default=False)]
+MaxLatency = Annotated[float | None, typer.Option(metavar="MS", help="Choose only what runs a graph once in at most so long.", show_default=False)]
+MinMetric = Annotated[
+    float | None,
+    typer.Option(metavar="VALUE", help="Choose only what keeps the metric at least so high; at most, of one that is better when lower.", show_default=False),
+]
+MaxMb = Annotated[float | None, typer.Option(metavar="MB", help="Choose only what has a graph's files in at most so many megabytes.", show_default=False)]
+Slim = Annotated[bool, typer.Option("--slim", help="Keep only what was chosen, beside fp32. Other machines then have less to fall back on.")]
 
 
 def target_of(what: str | None, bundle: Path | None, report: Callable[[str], None], *, anew: bool = False) -> noun.Target:

@@ -16,12 +16,12 @@ FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("._
 TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 
 LAYERS = [
-    ["cli", "__main__", "demo", "exits", "options", "output"],
+    ["cli", "__main__", "commands", "demo", "exits", "options", "output"],
     ["build", "deploy", "assistant"],
     ["optimize", "evaluate", "profile"],
     ["families", "backends", "nets"],
     ["processors", "generate"],
-    ["recipe", "target", "bundle", "runner", "family", "turn", "manifest", "documents", "spans", "quantization", "features", "rated"],
+    ["recipe", "target", "bundle", "runner", "family", "turn", "manifest", "documents", "spans", "quantization", "features", "rated", "fallback"],
     ["errors", "need", "catalog", "hub", "tensors", "cache", "hf", "wheels", "origin", "onnx_file"],
 ]
 """From the top down: a module may import from its own layer where it is no sibling, and from those below."""

@@ -56,6 +56,17 @@ def unmeasured(rated: Sequence[Rated], placed: str, there: str) -> Choice:
     return Choice(chosen=kept, why=f"nothing is timed here: {there}", rated=tuple(order))
 
 
+def alternatives(found: Choice, budget: Budget, higher_is_better: bool) -> list[str]:
+    """What may be taken instead of the chosen one: those after it that were timed and keep the budget."""
+    names = [one.name for one in found.rated]
+    if found.of(found.chosen).precision == "fp32":
+        return []
+    if found.of(found.chosen).latency_ms is None:
+        return [one.name for one in found.rated if one.precision == "fp32"]
+    after = [one for one in found.rated[names.index(found.chosen) + 1 :] if one.passed and one.latency_ms is not None]
+    return [one.name for one in after if not misses(budget, _point(one, higher_is_better))]
+
+
 def instead(found: Choice, name: str, why: str) -> Choice:
     """Another candidate of the same graph is taken."""
     return found.model_copy(update={"chosen": name, "why": why})

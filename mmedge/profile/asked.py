@@ -45,6 +45,12 @@ def rules(mode: str, rate: str | None, seconds: float) -> Rules:
     return Rules(mode="paced", rate_hz=rate_hz, arrivals="poisson" if colon else "fixed", seconds=seconds)
 
 
+def words(how: Rules) -> list[str]:
+    """As another mmedge's command line takes them."""
+    rate = ["--rate", f"{'poisson:' if how.arrivals == 'poisson' else ''}{how.rate_hz!r}"] if how.rate_hz is not None else []
+    return ["--mode", how.mode, "--seconds", repr(how.seconds), *rate]
+
+
 def check_page(path: Path) -> None:
     """Whether the page can be written there and drawn at all. Raises MmedgeError: it cannot."""
     if path.is_dir():

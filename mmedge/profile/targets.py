@@ -12,6 +12,7 @@ from mmedge import catalog
 from mmedge.bundle import Bundle
 from mmedge.documents import Failure, read_json
 from mmedge.errors import DONE, GATE, USER, MmedgeError
+from mmedge.profile.asked import words
 from mmedge.profile.reading import AGAIN, read_report
 from mmedge.profile.report import Profiles, Report, Rules
 from mmedge.target import Target
@@ -65,9 +66,7 @@ def profile_each(path: Path, targets: Sequence[str], rules: Rules, progress: Cal
 
 
 def _in_a_process(path: Path, target: str, name: str, rules: Rules, progress: Callable[[str], None]) -> Report:
-    command = [sys.executable, "-m", "mmedge", "profile", str(path), "--target", name, "--mode", rules.mode, "--seconds", repr(rules.seconds), "--json"]
-    if rules.mode == "paced":
-        command += ["--rate", f"{'poisson:' if rules.arrivals == 'poisson' else ''}{rules.rate_hz!r}"]
+    command = [sys.executable, "-m", "mmedge", "profile", str(path), "--target", name, *words(rules), "--json"]
     with tempfile.TemporaryDirectory(prefix="mmedge-profile-") as folder:
         said = Path(folder) / "report.json"
         with said.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True, errors="replace") as process:

@@ -1,0 +1,104 @@
+"""What ``mmedge quantize`` found: the document that ``--json`` prints, and the same for people."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Literal
+
+from pydantic import Field
+
+from mmedge.documents import Document
+from mmedge.manifest import Quantized
+from mmedge.rated import Choice, Interval, Loss, Rated
+
+WIDTH = 100
+POINT = 0.01
+"""Of a metric between 0 and 1."""
+WORDS = {"kept": "kept", "undecided": "unsure", "lost": "lost"}
+
+
+class Quantization(Document):
+    """Schema ``mmedge.quantization/1``."""
+
+    schema_: Literal["mmedge.quantization/1"] = Field(default="mmedge.quantization/1", alias="schema")
+    bundle: str
+    target: str
+    models: dict[str, Quantized]
+    """By role, those that were quantized; without the golden data that the bundle holds of them."""
+    untouched: dict[str, str] = {}
+    """Role -> why it stays as it is."""
+
+
+def table(made: Quantization) -> str:
+    """Every graph's candidates, then what the model as a whole keeps."""
+    parts = [_model(role, made.target, found) for role, found in made.models.items()]
+    left = [f"{role} stays as it is: {why}" for role, why in made.untouched.items()]
+    return "\n\n".join([*parts, *(["\n".join(left)] if left else [])])
+
+
+def _model(role: str, target: str, found: Quantized) -> str:
+    budget = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in found.budget.model_dump().items() if value is not None)
+    lines = [
+        f"{role} on {target}: {found.task} on {found.data}, {found.fp32.n} units; {found.metric} of fp32 is {_interval(found.fp32)}",
+        f"a candidate may lose {found.loss.allowed / POINT:g} points; goal: {found.goal}{f'; {budget}' if budget else ''}",
+    ]
+    for key, choice in found.graphs.items():
+        lines += ["", *_graph(key, choice)]
+    lines += ["", *_whole(role, found)]
+    lines += [line for warning in found.warnings for line in _wrapped(f"warning: {warning}", "")]
+    lines += _legend(found)
+    return "\n".join([*lines, *_wrapped(f"measured on {found.machine}", "")])
+
+
+def _graph(key: str, choice: Choice) -> list[str]:
+    shown = [one for one in choice.rated if one.passed]
+    wide = max(len(key) - 1, *(len(one.name) for one in shown))
+    lines = [f"{key:{wide + 3}}  metric             points lost                 times fp32            ms      MB  memory"]
+    for one in shown:
+        lines += [_row(one, choice.chosen, wide), *_wrapped(_said(one), " " * 6)]
+    lines += [line for one in choice.rated if not one.passed for line in _wrapped(f"{one.name} is out: {one.note}", "   ", "      ")]
+    return [*lines, *_wrapped(f"{choice.chosen}: {choice.why}", " > ", "   ")]
+
+
+def _row(one: Rated, chosen: str, wide: int) -> str:
+    marks = f"{'>' if one.name == chosen else ' '}{'*' if one.pareto else ' '}"
+    metric = f"{one.metric.value:6.3f} {one.metric.low:5.3f}-{one.metric.high:5.3f}" if one.metric else f"{'-':>6} {'':11}"
+    ratio = f"{one.ratio.value:5.2f} {one.ratio.low:4.2f}-{one.ratio.high:4.2f}" if one.ratio else f"{'-':>5} {'':9}"
+    ms = f"{one.latency_ms:8.4g}" if one.latency_ms is not None else f"{'-':>8}"
+    memory = f"{one.memory_mb:7.0f}" if one.memory_mb is not None else f"{'-':>7}"
+    return f"{marks} {one.name:{wide}}  {metric} {_lost(one.loss)} {ratio} {ms} {one.size_mb:7.1f} {memory}".rstrip()
+
+
+def _lost(loss: Loss | None) -> str:
+    if loss is None:
+        return f"{'-':>6} {'':19}"
+    found = loss.found
+    return f"{found.value / POINT:+6.2f} {f'{found.low / POINT:+.1f} to {found.high / POINT:+.1f}':>12} {WORDS[loss.word]:6}"
+
+
+def _said(one: Rated) -> str:
+    """What else there is to know of a candidate."""
+    some = ", ".join(one.kept_float[:3]) + (f" and {len(one.kept_float) - 3} more" if len(one.kept_float) > 3 else "")
+    kept = f"in float so that it holds, found in {one.evaluations} evaluations: {some}" if one.evaluations else f"in float: {some}" if some else ""
+    return "; ".join(filter(None, (one.note, kept, "left out of the bundle" if one.left_out else "")))
+
+
+def _whole(role: str, found: Quantized) -> list[str]:
+    loss, allowed = found.loss.found, found.loss.allowed
+    lost = f"{loss.value / POINT:+.2f} points lost ({loss.low / POINT:+.2f} to {loss.high / POINT:+.2f}), {allowed / POINT:g} allowed"
+    mb = sum(choice.of(choice.chosen).size_mb for choice in found.graphs.values())
+    return _wrapped(f"{role} as a whole: {found.metric} {_interval(found.whole)}, {lost}: {WORDS[found.loss.word]}; {mb:.1f} MB", "")
+
+
+def _legend(found: Quantized) -> list[str]:
+    words = {one.loss.word for choice in found.graphs.values() for one in choice.rated if one.passed and one.loss} | {found.loss.word}
+    unsure = ["unsure: the loss is within what is allowed, its interval is not: more data would tell"] if "undecided" in words else []
+    return ["> chosen, * none that holds is better in one of metric, ms, MB and memory and worse in none", *unsure]
+
+
+def _interval(one: Interval) -> str:
+    return f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+
+
+def _wrapped(said: str, first: str, rest: str | None = None) -> list[str]:
+    return textwrap.wrap(said, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest, break_long_words=False, break_on_hyphens=False)
