@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmedge import runner
+from mmedge import fallback, runner
 from mmedge.documents import disk_error, dump_json, read_json, replace_file, validate
 from mmedge.errors import MmedgeError
 from mmedge.family import load_family
-from mmedge.manifest import File, Manifest, Onnx, Placement
+from mmedge.manifest import File, Graph, Manifest, Onnx, Placement, Variant
 from mmedge.runner import Runner
 from mmedge.target import Target
 from mmedge.tensors import TensorSpec
@@ -186,17 +186,35 @@ class Bundle:
     def graph(self, role: str, name: str) -> runner.Graph:
         """A graph as backends take it, with its variants, their files verified."""
         entry = self.manifest.models[role].graphs[name]
+        variants: dict[str, runner.Graph] = {}
+        for one in entry.variants:
+            # Targets that were quantized on different data have each one of the same name.
+            variants[f"{one.name} {one.file.sha256[:8]}" if one.name in variants else one.name] = self._opened(entry, one)
+        return replace(self._opened(entry, entry), variants=variants)
+
+    def made_of(self, role: str, name: str, sha256: str | None) -> runner.Graph:
+        """A graph without its variants, or the one of them with this checksum: no other file is read. Raises MmedgeError: the bundle does not hold it."""
+        entry = self.manifest.models[role].graphs[name]
+        one = entry if sha256 is None else next((variant for variant in entry.variants if variant.file.sha256 == sha256), None)
+        if one is None:
+            raise MmedgeError(f"{role}/{name} is placed as a file that {self.path} does not hold", AGAIN)
+        return self._opened(entry, one)
+
+    def _opened(self, entry: Graph, one: Onnx) -> runner.Graph:
         inputs, outputs = (tuple(TensorSpec(t.name, t.dtype, t.shape) for t in side) for side in (entry.inputs, entry.outputs))
-
-        def opened(one: Onnx) -> runner.Graph:
-            weights, digest = (self.file(one.weights), one.weights.sha256) if one.weights else (None, "")
-            return runner.Graph(self.file(one.file), one.file.sha256, inputs, outputs, weights, entry.ranges, weights_sha256=digest)
-
-        return replace(opened(entry), variants={variant.name: replace(opened(variant), precision=variant.precision) for variant in entry.variants})
+        weights, digest = (self.file(one.weights), one.weights.sha256) if one.weights else (None, "")
+        precision = one.precision if isinstance(one, Variant) else "fp32"
+        return runner.Graph(self.file(one.file), one.file.sha256, inputs, outputs, weights, entry.ranges, precision=precision, weights_sha256=digest)
 
     def placement(self, role: str, name: str, target: Target) -> Placement:
-        """Where a graph runs. Raises MmedgeError: not compiled for that target yet, or only to be compiled on the device."""
+        """Where a graph runs on this machine: where it was placed, else, with a warning, as ``fallback`` says.
+
+        Raises:
+            MmedgeError: not compiled for that target yet, or only to be compiled on the device; or nothing of it holds on this CPU.
+        """
         placed = self.manifest.engines.get(target.name, {}).get(f"{role}/{name}")
+        if placed is None and target.name in self.manifest.engines:
+            raise MmedgeError(f"{role}/{name} is not placed on {target.name}", f"mmedge compile {self.path} --target {target.name}")
         if placed is None:
             others = f", or use what it is compiled for: --target {next(iter(self.manifest.engines))}" if self.manifest.engines else ""
             raise MmedgeError(f"{self.path} is not compiled for {target.name}", f"mmedge compile {self.path} --target {target.name}{others}")
@@ -205,7 +223,7 @@ class Bundle:
                 f"the engines of {self.path} for {target.name} are {'built' if placed.state == 'on-device' else 'opened and checked first'} on the device",
                 f"on the device: mmedge compile {self.path} --target {target.name}",
             )
-        return placed
+        return fallback.standing(placed, self.manifest, role, name, target, self.path)
 
     def engine(self, role: str, name: str, target: Target) -> tuple[runner.Backend, runner.Engine]:
         """Where a graph was placed, and what is opened there.
@@ -224,9 +242,7 @@ class Bundle:
             raise MmedgeError(
                 f"{role}/{name} was compiled in {placed.precision}, which this machine lacks", f"mmedge compile {self.path} --target {target.name}"
             )
-        graph = self.graph(role, name)
-        made_of = next((variant for variant in graph.variants.values() if variant.sha256 == placed.made_of), graph)
-        candidate = runner.Candidate(made_of, placed.precision)
+        candidate = runner.Candidate(self.made_of(role, name, placed.made_of), placed.precision)
         return backend, runner.Engine(candidate, self.file(placed.file) if placed.file else None, placed.key)
 
     @contextlib.contextmanager

@@ -30,6 +30,10 @@ class GateFailed(MmedgeError):
     status = GATE
 
 
+class MmedgeWarning(UserWarning):
+    """It goes on, though not as it was meant: what is done instead, and the command that mends it. The command line prints it as one line on stderr."""
+
+
 def first_line(error: Exception) -> str:
     """What somebody else's error says first, or its kind."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -8,11 +8,12 @@ import os
 import signal
 import sys
 import traceback
-from typing import NoReturn
+import warnings
+from typing import NoReturn, TextIO
 
 import typer
 
-from mmedge.errors import BUG, DONE, INTERRUPTED, USER, MmedgeError
+from mmedge.errors import BUG, DONE, INTERRUPTED, USER, MmedgeError, MmedgeWarning
 
 MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
 """What the operating system refuses for reasons that are no bug: where no closer error was made of it, it is told as it is."""
@@ -23,6 +24,7 @@ def run_program(app: typer.Typer) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped build cleans up like an interrupted one
     for name in ("stdout", "stderr"):  # None where the shell closed it; then print() would write errors to stdout
         setattr(sys, name, getattr(sys, name) or open(os.devnull, "w"))  # noqa: SIM115 (to the end of the process)
+    _one_line_each()
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="mmedge", standalone_mode=False)
         if status == INTERRUPTED:  # Typer has taken the KeyboardInterrupt for itself
@@ -54,6 +56,20 @@ def run_program(app: typer.Typer) -> NoReturn:
             sys.exit(BUG)
         context = getattr(error, "ctx", None)
         _fail(error.format_message().rstrip("."), f"see {context.command_path if context else 'mmedge'} --help", USER)
+
+
+def _one_line_each() -> None:
+    """Let our own warnings be one line on stderr, without the place in the program that others name; each is told once."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None) -> None:
+        if issubclass(category, MmedgeWarning):
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+        else:
+            others(message, category, filename, lineno, file, line)
+
+    warnings.simplefilter("default", MmedgeWarning)
+    warnings.showwarning = show
 
 
 def _reader_left() -> NoReturn:

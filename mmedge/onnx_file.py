@@ -37,6 +37,8 @@ BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12:
 """ONNX's number of an element type -> bits of one element; text (8) has no size."""
 BITS |= {**dict.fromkeys((17, 18, 19, 20, 24), 8), **dict.fromkeys((21, 22, 23), 4), **dict.fromkeys((25, 26), 2)}
 FLOAT = 1
+INTEGERS = (2, 3, 21, 22)
+"""ONNX's numbers of whole numbers in 8 and 4 bits: what weights are quantized to."""
 Node = tuple[str, Sequence[str], str, Mapping[str, int | Sequence[int]]]
 """(operator, inputs, output, attributes); an operator of another domain is ``domain:Operator``."""
 NUMBERS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11}
@@ -83,6 +85,11 @@ def graphs(graph: Any) -> Iterator[Any]:
     for node in graph.node:
         for inner in inside(node):
             yield from graphs(inner)
+
+
+def holds_integers(path: Path) -> bool:
+    """Whether a file holds matrices of integers, as one with quantized weights does. Raises MmedgeError: no ONNX file."""
+    return any(tensor.data_type in INTEGERS and len(tensor.dims) > 1 for graph in graphs(read(path).graph) for tensor in graph.initializer)
 
 
 def inside(node: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from mmedge.deploy.check import examine, raise_failed
 from mmedge.deploy.compile import fits, place
 from mmedge.deploy.ranges import Range
 from mmedge.errors import GateFailed, MmedgeError
+from mmedge.evaluate.recorded import pack
 from mmedge.family import Allow, Exported, TorchGraph, load_family
 from mmedge.need import need
 from mmedge.recipe import Model, Recipe
@@ -92,7 +93,7 @@ def _export_model(
         ranges: dict[str, Range] = getattr(kind, "ranges", lambda config: {})(exported.config)
         written = write_graphs(bundle, role, exported.graphs, {target.scatter for target in targets if target.scatter}, scratch, ranges)
     gates += written.gates
-    packed, cases = golden.pack(written.recorded, exported.cases)
+    packed, cases = pack(written.recorded, exported.cases)
     return manifest.Model(
         family=model.family,
         config=exported.config.model_dump(mode="json"),

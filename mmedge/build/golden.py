@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from mmedge import manifest, runner
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError, first_line
-from mmedge.family import Case, Media, OnnxGraph
+from mmedge.family import Media, OnnxGraph
 from mmedge.need import need
 from mmedge.tensors import Array
 
@@ -76,37 +75,3 @@ def _unoptimised(graph: runner.Graph, source: OnnxGraph) -> tuple[list[Any], str
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(graph.path), settings, providers=["CPUExecutionProvider"])
     return session.run(None, source.feeds), f"onnxruntime {ort.__version__} without optimisation"
-
-
-def pack(graphs: dict[str, tuple[dict[str, Array], dict[str, Array]]], cases: list[Case]) -> tuple[bytes, tuple[manifest.Case, ...]]:
-    """Feeds and outputs per graph, and the cases, as one npz file and the entries that point into it."""
-    arrays: dict[str, Array] = {}
-    for name, (feeds, outputs) in graphs.items():
-        arrays.update({f"graph/{name}/in/{key}": value for key, value in feeds.items()})
-        arrays.update({f"graph/{name}/out/{key}": value for key, value in outputs.items()})
-    entries = []
-    for index, case in enumerate(cases):
-        found = _arrays(case.expected)
-        arrays.update({f"case/{index}/{key}": value for key, value in found.items()})
-        entries.append(
-            manifest.Case(
-                level=case.level,
-                call=case.call,
-                args=case.args,
-                source=case.source,
-                atol=case.atol,
-                arrays=tuple(found),
-                expected=None if found else case.expected,
-            )
-        )
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue(), tuple(entries)
-
-
-def _arrays(expected: Any) -> dict[str, Array]:
-    if isinstance(expected, np.ndarray):
-        return {"": expected}
-    if isinstance(expected, dict) and expected and all(isinstance(value, np.ndarray) for value in expected.values()):
-        return expected
-    return {}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmedge.bundle import Bundle
+from mmedge.deploy.standards import Standard, betrays, gated, outputs_for, verbs_for
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.drift import drifts
 from mmedge.evaluate.golden import Golden
@@ -84,15 +85,23 @@ def _graphs(bundle: Bundle, role: str, target: Target, golden: Golden) -> Iterat
     for name in bundle.manifest.models[role].graphs_for(target).values():
         placed = bundle.placement(role, name, target)
         feeds, reference = golden.graph(name)
+        standard = outputs_for(bundle, role, name, placed, reference)
         with bundle.runner(role, name, target) as runner:
-            found, kind = drifts(runner.run(feeds), reference, placed.precision)
+            outputs, computed = runner.run(feeds), betrays(placed, runner.executed())
+        if computed:
+            said = f"what {placed.backend} computes in by its own word, and what it was placed in"
+            yield Gate(name=f"precision {role}/{name}", passed=False, value=computed, bound=placed.precision, note=said)
+        if not gated(bundle, role, name, target, placed):
+            said = f"in {placed.precision} without a gate on data that it passed: mmedge quantize"
+            yield Gate(name=f"task gate {role}/{name}", passed=False, value="none", bound="passed", note=said)
+        found, kind = drifts(outputs, standard.expected, placed.precision)
         worst = max(found, key=lambda output: found[output])
         yield Gate(
             name=f"graph {role}/{name}",
             passed=found[worst] <= 1.0,
             value=_fraction(found[worst]),
             bound=1.0,
-            note=f"{kind} of {worst} as a fraction of its bound, {placed.backend} {placed.precision}",
+            note=f"{kind} of {worst} as a fraction of its bound, {placed.backend} {placed.precision}{standard.by}",
             outputs={output: _fraction(value) for output, value in found.items()},
         )
 
@@ -103,16 +112,22 @@ def _fraction(drift: float) -> float:
 
 
 def _cases(bundle: Bundle, role: str, target: Target, golden: Golden) -> Iterator[Gate]:
-    exact = all(placed.precision == "fp32" for key, placed in bundle.manifest.engines[target.name].items() if key.startswith(f"{role}/"))
+    placements = {name: bundle.placement(role, name, target) for name in bundle.manifest.models[role].graphs_for(target).values()}
+    exact = all(placed.precision == "fp32" for placed in placements.values())
+    standards = verbs_for(bundle, role, target, placements)
     with bundle.session(role, target) as session:
         for index, (case, arguments, expected) in enumerate(golden.cases()):
             name = f"{case.level} {role}.{case.call} #{index}"
+            standard = standards(case, expected) if case.level == "verb" else Standard(expected)
+            if standard.unjudged:
+                yield Gate(name=name, passed=True, note=f"not judged: {standard.unjudged}")
+                continue
             try:
                 result = getattr(session, case.call)(**arguments)
             except NotInstalled as error:
                 yield Gate(name=name, passed=True, note=f"not run: {error.what} ({error.fix})")
                 continue
-            yield _judge(name, result, expected, case.atol if exact or case.level == "processor" else max(case.atol, 2e-2))
+            yield _judge(name, result, standard.expected, case.atol if exact or case.level == "processor" else max(case.atol, 2e-2))
 
 
 def _judge(name: str, result: Any, expected: Any, atol: float) -> Gate:

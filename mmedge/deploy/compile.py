@@ -6,10 +6,11 @@ import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mmedge import cache, runner
+from mmedge import cache, fallback, runner
 from mmedge.backends.tensorrt import flavour as flavours
 from mmedge.backends.tensorrt import store
 from mmedge.bundle import Bundle
+from mmedge.deploy.chosen import hold_anew, kept, rechoose
 from mmedge.deploy.elsewhere import PREFERRED, Offer, foresee, unopened
 from mmedge.deploy.memory import Memory, estimate, limit_mb, mb, require
 from mmedge.deploy.plan import Planning, write_plan
@@ -17,7 +18,7 @@ from mmedge.deploy.ranges import with_ranges
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.golden import Golden
 from mmedge.family import load_family
-from mmedge.manifest import Evidence, Gate, Manifest, Placement, Trial
+from mmedge.manifest import Evidence, Gate, Manifest, Onnx, Placement, Trial
 from mmedge.need import have
 from mmedge.optimize.choose import choose
 from mmedge.optimize.variants import add_variant
@@ -29,11 +30,11 @@ VARIANTS = "variants"
 """Where the manifest keeps the gates of graphs in other precisions."""
 
 
-def compile(path: Path, target: Target, report: Report) -> Bundle:
+def compile(path: Path, target: Target, report: Report, *, anew: bool = False) -> Bundle:
     """Compile an existing bundle for ``target`` and commit. Raises as ``place`` does."""
     with Bundle.writing(path) as bundle:
         fits(bundle.manifest, target)
-        bundle.manifest = place(bundle, target, report)
+        bundle.manifest = place(bundle, target, report, anew=anew)
         bundle.commit()
         return bundle
 
@@ -50,17 +51,24 @@ def fits(manifest: Manifest, target: Target) -> None:
                 )
 
 
-def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
+def place(bundle: Bundle, target: Target, report: Report, *, anew: bool = False) -> Manifest:
     """The bundle's manifest with a placement for every graph on ``target``, and the variants that the target wants; nothing is committed.
+
+    Args:
+        anew: first measure all candidates that quantizing found once more; otherwise what was chosen then is kept where it holds here.
 
     Raises:
         MmedgeError: the target's options are wrong, none of its backends works here, a graph fits on none, its boards lack the memory, or its build plan
-            cannot be written.
+            cannot be written; or nothing can be chosen ``anew`` here.
         GateFailed: a graph holds its golden bound on no backend.
     """
     runner.hold_options(target)
+    if anew:
+        hold_anew(bundle, target)
     offers = _offers(bundle, target, report)
     memory = _memory(bundle, offers, target, report)
+    if anew:
+        rechoose(bundle, offers, target, report)
     made, before = bundle.manifest, bundle.manifest.engines.get(target.name, {})
     placements: dict[str, Placement] = {}
     planned: list[Planning] = []
@@ -68,7 +76,9 @@ def place(bundle: Bundle, target: Target, report: Report) -> Manifest:
         if target.build_on == "device" and not target.is_here():
             placed = foresee(bundle, offer, target, before.get(offer.name))
         else:
-            placed = _place(bundle, offer, target, before.get(offer.name))
+            choice = fallback.choice_of(made, offer.role, offer.key, target)
+            chosen = kept(bundle, offer, target, choice) if choice else None
+            placed = chosen or _place(bundle, offer, target, before.get(offer.name))
         placements[offer.name] = placed
         if target.boards and offer.wanted[0] == "tensorrt" and (placed.backend == "tensorrt" or placed.state == "ready"):
             planned.append(_planning(made, offer, placed, target))
@@ -145,8 +155,10 @@ def _planning(manifest: Manifest, offer: Offer, placed: Placement, target: Targe
     """What the build plan says of a graph: it is built in the first precision that it is there in, wherever it runs here."""
     entry = manifest.models[offer.role].graphs[offer.key]
     precision = placed.precision if placed.backend == "tensorrt" else _precision(offer, target)
-    variant = next((one for one in entry.variants if one.precision == precision), None)
-    return Planning(offer.name, variant or entry, offer.graph.variants.get(precision, offer.graph), precision, placed.evidence)
+    made_of = placed.made_of if placed.backend == "tensorrt" else offer.graph.variants[precision].sha256 if precision in offer.graph.variants else None
+    entries: dict[str | None, Onnx] = {one.file.sha256: one for one in entry.variants}
+    graphs = {one.sha256: one for one in offer.graph.variants.values()}
+    return Planning(offer.name, entries.get(made_of, entry), graphs.get(made_of or "", offer.graph), precision, placed.evidence)
 
 
 def _place(bundle: Bundle, offer: Offer, target: Target, before: Placement | None) -> Placement:

@@ -11,7 +11,7 @@ from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError
 from mmedge.family import load_family
 from mmedge.generate.decode import Sampling
-from mmedge.manifest import Case, File
+from mmedge.manifest import Case, File, Quantized
 from mmedge.tensors import Array
 
 AGAIN = "export the bundle again with this version of mmedge"
@@ -20,19 +20,18 @@ AGAIN = "export the bundle again with this version of mmedge"
 class Golden:
     """Golden data of one model: what goes into each graph, what must come out, and the cases above that.
 
+    Args:
+        quantized: read instead what the model's verbs gave with every graph as it was chosen there; it has no graphs.
+
     Raises:
         MmedgeError: the file is damaged; later, that it lacks something the manifest promises.
     """
 
-    def __init__(self, bundle: Bundle, role: str) -> None:
+    def __init__(self, bundle: Bundle, role: str, quantized: Quantized | None = None) -> None:
         self._bundle, self._role = bundle, role
         self._model = bundle.manifest.models[role]
-        path = bundle.file(self._model.golden)
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                self._arrays: dict[str, Array] = dict(stored)
-        except Exception as error:  # numpy, zipfile and zlib: whatever their readers met
-            raise MmedgeError(f"{path} is no golden data: {error or type(error).__name__}", AGAIN) from error
+        self._cases = quantized.cases if quantized else self._model.cases
+        self._arrays = read_arrays(bundle, (quantized and quantized.golden) or self._model.golden)
 
     def graph(self, name: str) -> tuple[dict[str, Array], dict[str, Array]]:
         """(feeds, reference outputs) of a graph."""
@@ -46,7 +45,7 @@ class Golden:
         family = load_family(self._model.family)
         session = load_family(self._model.family, "session").Session
         made = []
-        for index, case in enumerate(self._model.cases):
+        for index, case in enumerate(self._cases):
             arguments = {key: self._argument(value) for key, value in case.args.items()}
             if case.call not in family.CALLS or not _takes(getattr(session, case.call), arguments):
                 raise MmedgeError(
@@ -89,6 +88,16 @@ class Golden:
             raise self._lacks(f"the medium {value}")
         medium = self._bundle.manifest.media[value[1:]]
         return self._bundle.file(medium) if isinstance(medium, File) else medium
+
+
+def read_arrays(bundle: Bundle, file: File) -> dict[str, Array]:
+    """All of an npz file of a bundle. Raises MmedgeError: it is damaged."""
+    path = bundle.file(file)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except Exception as error:  # numpy, zipfile and zlib: whatever their readers met
+        raise MmedgeError(f"{path} is no golden data: {error or type(error).__name__}", AGAIN) from error
 
 
 def _takes(method: Any, arguments: dict[str, Any]) -> bool:

@@ -90,7 +90,7 @@ class OpenvinoRunner:
         # The declared inputs and outputs are the graph's own: OpenVINO keeps the names but not the names of dimensions.
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self.outputs: tuple[TensorSpec, ...] = graph.outputs
-        self._tensor = openvino.Tensor
+        self._tensor, self._stored = openvino.Tensor, graph.precision
         self._plain: Any = None
         self._check, self._spares = Checks(graph.inputs), Spares()
         self._read: dict[str, tuple[Array, tuple[int, ...]]] = {}
@@ -114,7 +114,7 @@ class OpenvinoRunner:
         return Swapped(self._turns, self, pairs, start)
 
     def executed(self) -> dict[str, str]:
-        return executed(self._compiled)
+        return executed(self._compiled, self._stored)
 
     def counters(self) -> tuple[Any, Any]:
         """(times of the operators, the compiled graph): where PERF_COUNT is on, once it ran."""

@@ -20,8 +20,9 @@ OUTSIDE = (
     "each is cut to whole microseconds"
 )
 
-PRECISIONS = {"f32": "fp32", "f16": "fp16"}
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
 """OpenVINO's names of element types -> mmedge's, where they differ."""
+INTEGERS = ("int8", "int4")
 
 SAID = {
     "threads": "INFERENCE_NUM_THREADS",
@@ -38,15 +39,21 @@ SAID = {
 NO_WORK = {"Const", "Input", "Output"}
 
 
-def executed(compiled: Any) -> dict[str, str]:
-    """Read back from a compiled model. ``operators`` counts them by the type they compute in: some stay in fp32 where the hint is bf16."""
+def executed(compiled: Any, stored: str = "fp32") -> dict[str, str]:
+    """Read back from a compiled model. ``operators`` counts them by the type they compute in: some stay in fp32 where the hint is bf16.
+
+    Args:
+        stored: precision of the file's weights. Integers are what the compiled model computes in where it has any, and no hint says otherwise of the rest.
+    """
     able = set(compiled.get_property("SUPPORTED_PROPERTIES"))
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     infos = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops()]
-    types = Counter(_text(info["runtimePrecision"]) for info in infos if _text(info["layerType"]) not in NO_WORK)
+    types = Counter(PRECISIONS.get(kind := _text(info["runtimePrecision"]), kind) for info in infos if _text(info["layerType"]) not in NO_WORK)
+    held = {PRECISIONS.get(_text(info["runtimePrecision"])) for info in infos if _text(info["layerType"]) == "Const"} | set(types)
+    precision = PRECISIONS.get(hint, hint)
     said = {
-        "precision": PRECISIONS.get(hint, hint),
-        "operators": ", ".join(f"{count} in {PRECISIONS.get(kind, kind)}" for kind, count in types.most_common()) or "none",
+        "precision": stored if precision == "fp32" and stored in INTEGERS and held & set(INTEGERS) else precision,
+        "operators": ", ".join(f"{count} in {kind}" for kind, count in types.most_common()) or "none",
     }
     for word, name in SAID.items():
         if name in able and (value := _plain(compiled.get_property(name))):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from mmedge import onnx_file
 from mmedge.backends.ort import int8
 from mmedge.backends.ort.carry import Bound
 from mmedge.backends.ort.profiling import operated
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 ONE_THREAD_BYTES = 4 << 20
 """Graphs below this size run on one thread: waking a second one costs more than it saves (a 2 MB VAD: 0.13 ms a call)."""
+
+BITS = {"int8": 8, "int4": 4}
+"""Of a weight, where it is not 32: what a graph computes is as much in fewer bits, so the bound counts weights, not bytes."""
 
 NUMPY_NAMES = {
     "float": "float32",
@@ -83,9 +87,12 @@ def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operat
 
 
 def _open(engine: Engine, target: Target, profile: Path | None) -> OrtRunner:
-    path = engine.path or engine.candidate.graph.path
-    size_bytes = engine.path.stat().st_size if engine.path else engine.candidate.graph.size_bytes
-    return OrtRunner(path, options(target), precision=engine.candidate.precision, one_thread=size_bytes < ONE_THREAD_BYTES, profile=profile)
+    graph, precision = engine.candidate.graph, engine.candidate.precision
+    if graph.precision != "fp32":  # the file has been made in it, whatever else is said of it
+        precision = graph.precision
+    size_bytes = engine.path.stat().st_size if engine.path else graph.size_bytes
+    one_thread = size_bytes * 32 // BITS.get(precision, 32) < ONE_THREAD_BYTES
+    return OrtRunner(engine.path or graph.path, options(target), precision=precision, one_thread=one_thread, profile=profile)
 
 
 def options(target: Target) -> Options:
@@ -129,7 +136,7 @@ class OrtRunner:
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
         self._check = Checks(self.inputs)
-        self._precision = precision
+        self._path, self._precision = path, precision
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         return dict(zip(self._names, self._session.run(self._names, self._check(feeds))))
@@ -138,11 +145,14 @@ class OrtRunner:
         return Bound(self._session, self.inputs, self.outputs, pairs, start)
 
     def executed(self) -> dict[str, str]:
-        """Its kernels compute in the types of the file's tensors, so the precision is the file's; what providers do otherwise is among their options."""
+        """Its kernels compute in the types of the file's tensors, so the precision is the file's; what providers do otherwise is among their options.
+
+        A file that is said to hold integers and holds none is fp32.
+        """
         settings = self._session.get_session_options()
         threads = settings.intra_op_num_threads
         said = {
-            "precision": self._precision,
+            "precision": "fp32" if self._precision in BITS and not onnx_file.holds_integers(self._path) else self._precision,
             "providers": ", ".join(self._session.get_providers()),
             "threads": str(threads) if threads else "one for each physical core, by the runtime",
             "inter-op threads": str(settings.inter_op_num_threads),
