@@ -12,10 +12,9 @@ from mmedge.evaluate.drift import drift
 from mmedge.evaluate.golden import Golden
 from mmedge.evaluate.recorded import OUT, pack_outputs, record
 from mmedge.fallback import placement
-from mmedge.features import cpu_flags
 from mmedge.manifest import Gate, Manifest, Placement, Quantized, Variant
 from mmedge.optimize.made import keep
-from mmedge.optimize.opening import opened
+from mmedge.optimize.opening import identity, opened
 from mmedge.optimize.steps import step, versions
 from mmedge.optimize.survivors import Sifted, Survivor
 from mmedge.optimize.whole import Whole
@@ -87,17 +86,8 @@ def _outputs(work: Work, key: str, one: Survivor, feeds: Feeds) -> Feeds:
         with opened(one.backend, one.candidate, work.target) as runner:
             (folder / "outputs.npz").write_bytes(pack_outputs(runner.run(feeds)))
 
-    graph = one.candidate.graph
-    depends = {
-        **versions("onnxruntime", "openvino"),
-        "backend": one.backend,
-        "precision": one.candidate.precision,
-        "graph": graph.sha256,
-        "weights": graph.weights_sha256,
-        "golden": [work.bundle.manifest.models[work.role].golden.sha256, key],
-        "options": work.target.options.get(one.backend, {}),
-        "flags": cpu_flags(),
-    }
+    golden = [work.bundle.manifest.models[work.role].golden.sha256, key]
+    depends = {**versions(), "candidate": identity(one.backend, one.candidate, work.target), "golden": golden}
     with step("outputs", depends, fill) as folder, np.load(folder / "outputs.npz", allow_pickle=False) as stored:
         return {name.removeprefix(OUT): array for name, array in stored.items()}
 

@@ -16,18 +16,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import mmedge
 from mmedge.documents import Document, dump_json, read_json
 from mmedge.errors import MmedgeError
 from mmedge.optimize.growth import memory_mb
-from mmedge.optimize.opening import opened, runs_here
-from mmedge.optimize.steps import step
+from mmedge.optimize.opening import identity, opened, runs_here
+from mmedge.optimize.steps import step, versions
 from mmedge.optimize.survivors import Survivor
 from mmedge.profile.estimates import ratio_of_medians
 from mmedge.profile.machine import machine
 from mmedge.profile.protocol import REAL, Clock, interleave
 from mmedge.rated import Interval, Rated
-from mmedge.runner import load_backend
 from mmedge.target import Target
 from mmedge.tensors import Feeds
 
@@ -41,6 +39,8 @@ FEWEST, MOST = 11, 2000
 """Rounds of a pair."""
 WARM_ROUNDS, WARM_FEWEST, WARM_S = 200, 5, 0.5
 """Rounds that do not count."""
+SET = ("cpu", "board", "cores", "affinity", "quota", "governor", "power_mode", "clocks_locked", "kernel")
+"""What a latency rests on beside the candidate, of ``machine()``."""
 CLEARLY_FASTER = 0.95
 """A later fp32 must beat an earlier one by 5 %: below that the order of preference decides, not the noise."""
 
@@ -150,7 +150,7 @@ def _pair(base: Survivor, one: Survivor, bench: Bench) -> Timed:
     def fill(folder: Path) -> None:
         (folder / "timed.json").write_text(dump_json(_time(base, one, bench)))
 
-    with step("timed", {**_key(one, bench), "base": _named(base, bench.target)}, fill) as folder:
+    with step("timed", {**_key(one, bench), "base": identity(base.backend, base.candidate, bench.target)}, fill) as folder:
         return read_json(folder / "timed.json", Timed, fix="")
 
 
@@ -189,23 +189,9 @@ def _key(one: Survivor, bench: Bench) -> dict[str, Any]:
     for name, array in sorted(bench.feeds.items()):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
     facts = machine()
-    here = ("cpu", "board", "affinity", "quota", "governor", "power_mode", "clocks_locked", "flags", "memory_mb")
     return {
-        "mmedge": mmedge.__version__,
-        "candidate": _named(one, bench.target),
+        **versions(),
+        "candidate": identity(one.backend, one.candidate, bench.target),
         "feeds": digest.hexdigest(),
-        "machine": {name: value for name, value in facts.model_dump(mode="json").items() if name in here},
-    }
-
-
-def _named(one: Survivor, target: Target) -> dict[str, Any]:
-    graph = one.candidate.graph
-    return {
-        "backend": one.backend,
-        "version": load_backend(one.backend).probe(target).version,
-        "precision": one.candidate.precision,
-        "graph": graph.sha256,
-        "weights": graph.weights_sha256,
-        "options": {name: str(value) for name, value in one.candidate.options.items()},
-        "target": target.options.get(one.backend, {}),
+        "machine": {name: value for name, value in facts.model_dump(mode="json").items() if name in SET},
     }
