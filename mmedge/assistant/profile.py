@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmedge.assistant.replay import replay
 from mmedge.bundle import Bundle
+from mmedge.manifest import Quantized
 from mmedge.need import NotInstalled
 from mmedge.profile.machine import machine
 from mmedge.profile.measure import levels
@@ -57,6 +58,7 @@ def profile(path: Path, target: Target, rules: Rules, progress: Callable[[str], 
         startup=started,
         turn=turn,
         trials=_trials(bundle, target),
+        quantized=_quantized(bundle, target),
         not_run=tuple(not_run),
     )
 
@@ -68,7 +70,8 @@ def _turn_level(bundle: Bundle, target: Target) -> tuple[list[Row], Turn | None]
 
 
 def _trials(bundle: Bundle, target: Target) -> tuple[Trial, ...]:
-    """What the bundle remembers of the candidates that held their bound."""
+    """What the bundle remembers of the candidates that held their bound, of models that were not quantized: those raced by their task metric, too."""
+    done = bundle.manifest.quantized.get(target.name, {})
     return tuple(
         Trial(
             graph=graph,
@@ -80,5 +83,10 @@ def _trials(bundle: Bundle, target: Target) -> tuple[Trial, ...]:
         )
         for graph, placed in bundle.manifest.engines.get(target.name, {}).items()
         for trial in placed.trials
-        if trial.passed and trial.median_ms is not None and trial.drift is not None
+        if graph.partition("/")[0] not in done and trial.passed and trial.median_ms is not None and trial.drift is not None
     )
+
+
+def _quantized(bundle: Bundle, target: Target) -> dict[str, Quantized]:
+    """What quantizing found; golden data are the bundle's own."""
+    return {role: one.model_copy(update={"golden": None, "cases": ()}) for role, one in bundle.manifest.quantized.get(target.name, {}).items()}

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from mmedge.documents import Document
+from mmedge.manifest import Quantized
 from mmedge.profile.machine import Conditions, Machine
 from mmedge.turn import Turn
 
@@ -268,6 +269,9 @@ class Report(Document):
     turn: Turn | None = None
     """The turn with the median time to the first audio, with its stages: for the waterfall."""
     trials: tuple[Trial, ...] = ()
+    """Of models that were not quantized for the target."""
+    quantized: dict[str, Quantized] = {}
+    """Role -> what quantizing found for the target, without its golden data."""
     not_run: tuple[str, ...] = ()
     """What could not be measured here, and why."""
 

@@ -7,7 +7,7 @@ and follow light and dark. Bars are cells of tables: long names of operators wra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from mmedge.documents import replace_file
+from mmedge.manifest import Quantized
 from mmedge.need import need
 from mmedge.profile.estimates import CLAIMABLE
 from mmedge.profile.page import numbers
 from mmedge.profile.page.figures import SMALL, WIDE
 from mmedge.profile.page.maps import FAMILY, side_by_side
+from mmedge.profile.page.quantized import views
 from mmedge.profile.page.view import View, clamp, few, levels, shaped
 from mmedge.profile.report import Report, Row
 from mmedge.profile.rows import keyed, title
@@ -38,6 +40,7 @@ SECTIONS = (
     "Machine",
     "What exactly ran",
 )
+DRAWING = ("altair", "vl_convert")
 DOTS = 24_000
 """Of all charts together: what keeps a page of many targets under 2 MB."""
 
@@ -51,29 +54,26 @@ def page(reports: Sequence[Report], not_run: Sequence[str] = ()) -> str:
     Raises:
         MmedgeError: the extra ``page`` is not installed.
     """
-    for module in ("altair", "vl_convert"):
+    for module in DRAWING:
         need(module, extra="page")
     sampled = sum(row.samples is not None for report in reports for row in report.rows)
     points = max(40, min(400, DOTS // max(1, sampled)))
     bundles = list(dict.fromkeys(report.bundle for report in reports))
-    views = [View(report, _named(report, reports), points) for report in reports]
+    shown = [View(report, _named(report, reports), points) for report in reports]
     beside = _beside(reports) if len(reports) > 1 else []
     return (
         _environment()
         .get_template("page.html.jinja")
         .render(
-            title=f"{', '.join(bundles)}: profile on {', '.join(view.name for view in views)}",
+            title=f"{', '.join(bundles)}: profile on {', '.join(view.name for view in shown)}",
             bundles=bundles,
             not_run=not_run,
-            views=views,
+            views=shown,
             points=points,
             beside=beside,
             beside_figure=_drawn(beside),
             looks=FAMILY,
             schema=Report.model_fields["schema_"].default,
-            css=Markup(_text("page.css")),
-            js=Markup(_text("page.js")),
-            dash=numbers.DASH,
             sections=SECTIONS,
             least=CLAIMABLE,
             mark=MARK,
@@ -89,6 +89,22 @@ def write_page(reports: Sequence[Report], path: Path, not_run: Sequence[str] = (
         MmedgeError: the extra ``page`` is not installed, or the file cannot be written.
     """
     replace_file(path.resolve(), page(reports, not_run).encode())
+
+
+def write_pareto(bundle: str, target: str, quantized: Mapping[str, Quantized], path: Path) -> None:
+    """Write the page of what ``mmedge quantize`` found on a target: each graph's Pareto set, whole or not at all.
+
+    Args:
+        quantized: role -> what was found for its model.
+
+    Raises:
+        MmedgeError: as ``write_page``.
+    """
+    for module in DRAWING:
+        need(module, extra="page")
+    made = _environment().get_template("choice.html.jinja")
+    text = made.render(title=f"{bundle}: candidates on {target}", bundle=bundle, target=target, views=views(quantized))
+    replace_file(path.resolve(), text.encode())
 
 
 def _named(report: Report, reports: Sequence[Report]) -> str:
@@ -121,7 +137,8 @@ def _drawn(beside: Sequence[tuple[str, list[Row | None]]]) -> tuple[Markup, Mark
 
 def _environment() -> Environment:
     made = Environment(loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = {name: getattr(numbers, name) for name in ("ms", "interval", "share", "whole", "scaled", "breakable")}
+    filters = {name: getattr(numbers, name) for name in ("ms", "metric", "interval", "share", "whole", "scaled", "breakable")}
+    made.globals.update(css=Markup(_text("page.css")), js=Markup(_text("page.js")), dash=numbers.DASH)
     made.filters.update(filters, clamp=clamp, few=few, levels=levels, shaped=shaped)
     return made
 

@@ -20,6 +20,11 @@ def interval(bounds: tuple[float, float]) -> str:
     return f"{short(bounds[0])}–{short(bounds[1])}"
 
 
+def metric(value: float | None) -> str:
+    """Of a task: ``0.812``, ``23.4``."""
+    return DASH if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
 def share(value: float | None) -> str:
     """0.0123 -> ``1.2 %``."""
     return DASH if value is None else f"{100 * value:.1f} %"

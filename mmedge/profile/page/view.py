@@ -11,6 +11,7 @@ from markupsafe import Markup
 from mmedge.profile.page.figures import SMALL, WIDE, distribution, drift, outside, waterfall
 from mmedge.profile.page.maps import candidates, roofline
 from mmedge.profile.page.numbers import ms, whole
+from mmedge.profile.page.quantized import views
 from mmedge.profile.report import Fresh, Kind, Report, Row, Rules, Trial
 from mmedge.profile.rows import evidence, keyed, title, word_of
 from mmedge.profile.table import MARK, MEMORY, STARTS
@@ -61,6 +62,7 @@ class View:
         drawn = [(row, roof) for _, row, roof in self.roofs if min(roof.flops, roof.bytes, roof.gflops_s, roof.gb_s, row.latency.p50_ms) > 0]
         self.roofline = (roofline(drawn, WIDE), roofline(drawn, SMALL)) if drawn else None
         self.candidates = _candidates(report)
+        self.quantized = views(report.quantized)
 
     def word(self, row: Row) -> str:
         """Its verdict, where it has one."""
