@@ -14,6 +14,7 @@ from pydantic import Field
 
 from mmedge.bundle import Bundle
 from mmedge.deploy.sides import Sides, drift_of, exact
+from mmedge.deploy.standards import INTEGERS, outputs_for
 from mmedge.documents import Document
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.drift import FP32_BOUND, HALF_BOUND, Kind
@@ -24,6 +25,7 @@ from mmedge.target import Target
 Report = Callable[[str], None]
 GROWN = 0.5
 """Inputs beyond this share of the bound: the drift has grown over many layers, and the one that crosses the bound is not its cause."""
+QUANTIZE = "quantize the model again here: mmedge quantize"
 
 
 class Compared(Document):
@@ -104,9 +106,12 @@ def bisect(path: Path, target: Target, report: Report) -> Bisection:
             feeds = Golden(bundle, role).graph(name)[0]
             compared.append(_compare(bundle, role, name, target))
             report(f"{role}/{name}: {compared[-1].drift:.2%} of its bound")
+            if compared[-1].drift > 1.0 and compared[-1].precision in INTEGERS and bundle.placement(role, name, target).made_of:
+                note = f"no layer of {role}/{name} can be named: of what it gave when it was quantized only the outputs are known; {QUANTIZE}"
+                break
             if compared[-1].drift > 1.0:
                 backend, engine = bundle.engine(role, name, target)
-                sides = Sides(bundle.graph(role, name), backend, engine.candidate, target, feeds, scratch)
+                sides = Sides(bundle.made_of(role, name, None), backend, engine.candidate, target, feeds, scratch)
                 first, probes, note = _search(f"{role}/{name}", sides, report)
                 break
     return Bisection(bundle=str(path), target=target.name, graphs=tuple(compared), first=first, probes=probes, note=note)
@@ -136,9 +141,11 @@ def drifted(made: Bisection) -> GateFailed:
 
 def _compare(bundle: Bundle, role: str, name: str, target: Target) -> Compared:
     """The engine as it is, over the golden inputs."""
-    placed, feeds = bundle.placement(role, name, target), Golden(bundle, role).graph(name)[0]
+    placed, (feeds, golden) = bundle.placement(role, name, target), Golden(bundle, role).graph(name)
+    own = outputs_for(bundle, role, name, placed, golden)
     with bundle.runner(role, name, target) as opened:
-        found = drift_of(opened.run(feeds), exact(bundle.graph(role, name).path, feeds), placed.precision)
+        expected = own.expected if own.by else exact(bundle.made_of(role, name, None).path, feeds)
+        found = drift_of(opened.run(feeds), expected, placed.precision)
     return Compared(graph=f"{role}/{name}", backend=placed.backend, precision=placed.precision, drift=max(found.values()), outputs=found)
 
 

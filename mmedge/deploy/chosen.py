@@ -13,7 +13,7 @@ from mmedge.deploy.standards import outputs_for
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.drift import drift
 from mmedge.manifest import Evidence, Placement, Quantized
-from mmedge.optimize.choice import choice, instead
+from mmedge.optimize.choice import alternatives, choice, instead
 from mmedge.optimize.integer import saturates
 from mmedge.optimize.opening import opened
 from mmedge.optimize.survivors import Survivor
@@ -144,12 +144,14 @@ def _placed(bundle: Bundle, offer: Offer, rated: Rated, target: Target, why: str
 def _settled(quantized: Quantized, choices: Mapping[str, Choice]) -> Quantized:
     """What is remembered of a model. No data is here to judge it as a whole: losses that were judged alone are taken to add up."""
     settled = dict(choices)
-    while sum(map(_lost, settled.values())) > quantized.loss.allowed and (worst := max(settled, key=lambda key: _lost(settled[key]))):
-        one = settled[worst]
-        less = [rated for rated in one.rated if rated.passed and rated.latency_ms is not None and _loss(rated) < _lost(one)]
-        if not less:
+    while sum(map(_lost, settled.values())) > quantized.loss.allowed:
+        key = max(settled, key=lambda one: _lost(settled[one]))
+        worst = settled[key]
+        others = alternatives(worst, quantized.budget, quantized.higher_is_better)
+        less = next((name for name in others if _loss(worst.of(name)) < _lost(worst)), None)
+        if less is None:
             break
-        settled[worst] = instead(one, less[0].name, f"with {one.chosen}, the losses of the graphs would add up to more than {quantized.loss.allowed:g}")
+        settled[key] = instead(worst, less, f"the next after {worst.chosen}, with which the losses of the graphs add up to more than is allowed")
     line = describe(machine())
     update: dict[str, object] = {"graphs": settled, "machine": line}
     if any(settled[key].chosen != quantized.graphs[key].chosen for key in settled):

@@ -15,6 +15,7 @@ from mmedge.deploy.finding import Finding, finding
 from mmedge.deploy.jetson import Jetson
 from mmedge.documents import Document
 from mmedge.errors import MmedgeError
+from mmedge.features import INTEGER_FLAGS
 from mmedge.need import have, need
 from mmedge.profile.machine import Machine, describe, machine, memory_mb
 from mmedge.runner import backend_names, hold_options, load_backend
@@ -45,6 +46,7 @@ def doctor(root: Path = SYSTEM) -> Diagnosis:
         *(jetson.findings() if jetson else ()),
         *(_backend(name, target) for name in dict.fromkeys((*target.backends, *backend_names()))),
         *_gpu(root, jetson, target, facts),
+        *_integers(facts),
         _package("torch", "build", "exports models (bundles may be made on another machine)"),
         _package("transformers", "build", "reads checkpoints (bundles may be made on another machine)"),
         _package("piper", "assistant", "phonemes for the voice"),
@@ -111,6 +113,15 @@ def _backend(name: str, target: Target) -> Finding:
         spare = "" if name in target.backends else f"; {target.name} does not use it"
         return Finding(state="missing", name=f"backend {name}", found=facts.reason + spare, fix=facts.fix)
     return Finding(state="ok", name=f"backend {name}", found=f"{facts.version} ({facts.reason}{'; ' if facts.features else ''}{', '.join(facts.features)})")
+
+
+def _integers(facts: Machine) -> list[Finding]:
+    """What graphs in 8 bits meet here, as far as the system tells of its CPU."""
+    if able := [flag for flag in facts.flags if flag in INTEGER_FLAGS]:
+        return [finding("8 bits", f"the CPU adds up products of 8 bits in 32: {', '.join(able)}")]
+    if "avx2" in facts.flags:
+        return [finding("8 bits", "the CPU adds up products of 8 bits in 16: of what was quantized on others, the next candidate is taken here")]
+    return []
 
 
 def _gpu(root: Path, jetson: Jetson | None, target: Target, facts: Machine) -> list[Finding]:

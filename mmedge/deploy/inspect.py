@@ -6,7 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 from mmedge.bundle import Bundle
-from mmedge.manifest import Gate, Manifest, Onnx, Tensor
+from mmedge.evaluate.drift import HALF_BOUND
+from mmedge.fallback import FEATURES, missing
+from mmedge.manifest import Gate, Manifest, Onnx, Placement, Quantized, Tensor, Variant
 
 STATES = {"ready": "", "built": " (built, not opened yet)", "on-device": " (on the device)"}
 
@@ -43,10 +45,7 @@ def describe(manifest: Manifest) -> str:
         lines += ["", f"{role}: {model.family}"]
         for graph in model.graphs.values():
             lines.append(f"  {graph.file.path}  {graph.file.size_bytes / 1e6:.1f} MB  opset {graph.opset}")
-            lines += [
-                f"    as {one.name}: {one.file.path}  {one.file.size_bytes / 1e6:.1f} MB  ({one.method}; at {one.drift:.0%} of its bound)"
-                for one in graph.variants
-            ]
+            lines += [f"    as {one.name}: {one.file.path}  {_size_mb(one):.1f} MB  ({_variant(one)})" for one in graph.variants]
             lines += [f"    {dimension}: {least} to {largest}, mostly {likeliest}" for dimension, (least, likeliest, largest) in graph.ranges.items()]
             lines += [
                 f"    {side} {tensor.name} {tensor.dtype} {list(tensor.shape)}"
@@ -59,9 +58,11 @@ def describe(manifest: Manifest) -> str:
     for target, placements in manifest.engines.items():
         lines += ["", f"on {target}:"]
         for name, placed in placements.items():
-            lines.append(f"  {name}: {placed.backend} {placed.precision}{STATES[placed.state]}: {placed.reason}")
+            lines.append(f"  {name}: {_runs_as(manifest, name, placed)}{STATES[placed.state]}: {placed.reason}")
+            lines += [f"    rests on {', '.join(flags)}{_lacking(placed)}" for flags in [placed.key.get(FEATURES, "").split()] if flags]
             lines += [f"    {one.kind}: {one.on}{f' ({one.note})' if one.note else ''}" for one in placed.evidence]
         lines += [f"  {line}" for line in _unproven(manifest, target)]
+        lines += [f"  {line}" for role, found in manifest.quantized.get(target, {}).items() for line in (_judged(role, found), *found.warnings)]
         lines += [f"  build plan: {file.path}" for file in manifest.plans.get(target, ())]
     for check, gates in manifest.gates.items():
         if not gates:  # nothing was traced: the model came as ONNX
@@ -69,6 +70,36 @@ def describe(manifest: Manifest) -> str:
         lines += ["", f"{check}: {_passed(gates)} gates passed"]
         lines += [f"  {gate.word():4} {gate.name}:{'' if gate.value is None else f' {gate.value}'} {gate.note}".rstrip() for gate in gates]
     return "\n".join(lines)
+
+
+def _size_mb(one: Variant) -> float:
+    return sum(file.size_bytes for file in (one.file, one.weights) if file) / 1e6
+
+
+def _variant(one: Variant) -> str:
+    """How a variant was made, and how far that is from fp32 on golden inputs: of integers that says little, and the task's metric more."""
+    if one.precision in ("int8", "int4"):
+        return f"{one.precision}; differs from fp32 by {one.drift * HALF_BOUND:.1%}"
+    return f"{one.method}; at {one.drift:.0%} of its bound"
+
+
+def _runs_as(manifest: Manifest, name: str, placed: Placement) -> str:
+    """Backend and precision, and the method of what was quantized."""
+    role, _, key = name.partition("/")
+    made = next((one.method for one in manifest.models[role].graphs[key].variants if one.backend and one.file.sha256 == placed.made_of), "")
+    return " ".join(filter(None, (placed.backend, placed.precision, made)))
+
+
+def _lacking(placed: Placement) -> str:
+    lacking = missing(placed)
+    return f"; this CPU lacks {', '.join(lacking)}: here it runs as the next candidate" if lacking else ""
+
+
+def _judged(role: str, found: Quantized) -> str:
+    """What quantizing a model came to."""
+    loss, allowed = found.loss.found, found.loss.allowed
+    figures = f"{found.metric} {found.whole.value:.3f}, in fp32 {found.fp32.value:.3f}: {loss.value:+.4f} lost ({loss.low:+.4f} to {loss.high:+.4f})"
+    return f"quantized {role} by {found.task} on {found.data}: {figures}, {allowed:g} allowed: {found.loss.word}"
 
 
 def _unproven(manifest: Manifest, target: str) -> list[str]:
@@ -102,7 +133,8 @@ def summary(manifest: Manifest, path: Path) -> str:
         for name, placed in placements.items():
             kinds = ", ".join(dict.fromkeys(one.kind for one in placed.evidence))
             size = f", {placed.file.size_bytes / 1e6:.1f} MB" if placed.file else ""
-            lines.append(f"  {name}: {placed.backend} {placed.precision}{size}{f' (evidence: {kinds})' if kinds else ''}")
+            lines.append(f"  {name}: {_runs_as(manifest, name, placed)}{size}{f' (evidence: {kinds})' if kinds else ''}")
+        lines += [f"  {_judged(role, found)}" for role, found in manifest.quantized.get(target, {}).items()]
         lines += [f"  {line}" for line in _unproven(manifest, target)]
         if plan := manifest.plans.get(target):
             lines.append(f"  build plan: {plan[0].path}, with a script for each TensorRT")

@@ -134,7 +134,7 @@ def start(path: Path, target: Target, answer: str, started_s: float) -> dict[str
                 for entry in model.assets.values():
                     opened.file(entry)
             for (role, name), placement in zip(opened.graphs_of(target), placed):
-                opened.graph(role, name)
+                opened.made_of(role, name, placement.made_of)
                 if placement.file:
                     opened.file(placement.file)
         with stages.stage("compile"):

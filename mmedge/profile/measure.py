@@ -64,15 +64,15 @@ def _graph(bundle: Bundle, role: str, name: str, target: Target, feeds: Feeds, r
         row, _ = _row("graph", f"{role}/{name}", f"{placed.backend} {placed.precision}", partial(runner.run, feeds), rules)
         identity = _identity(bundle, role, name, placed, runner, feeds)
     # What waited in a queue says nothing about what the machine could do.
-    near = roof(bundle.graph(role, name), feeds, row.latency, placed, target) if rules.mode == "closed" else None
+    near = roof(bundle.made_of(role, name, None), feeds, row.latency, placed, target) if rules.mode == "closed" else None
     return row.model_copy(update={"identity": identity, "operators": operators(bundle, role, name, target, feeds), "roof": near})
 
 
 def _identity(bundle: Bundle, role: str, name: str, placed: Placement, runner: Runner, feeds: Feeds) -> Identity:
-    entry = bundle.manifest.models[role].graphs[name]
+    ran = bundle.made_of(role, name, placed.made_of)
     return Identity(
-        graph=entry.file.sha256,
-        weights=entry.weights.sha256 if entry.weights else None,
+        graph=ran.sha256,
+        weights=ran.weights_sha256 or None,
         engine=placed.file.sha256 if placed.file else None,
         backend=placed.backend,
         version=load_backend(placed.backend).probe().version,

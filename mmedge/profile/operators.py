@@ -35,7 +35,8 @@ def operators(bundle: Bundle, role: str, name: str, target: Target, feeds: Feeds
     operated = backend.operators(engine, target, feeds, _runs(bundle.placement(role, name, target)))
     if operated is None or not operated.operators:
         return None
-    modules = Modules.read(engine.candidate.graph.path)
+    # A quantized variant keeps the names of nodes, and loses what the exporter wrote beside them.
+    modules = Modules.read(bundle.made_of(role, name, None).path)
     return summed(operated, modules, modules.missing)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmedge.manifest import Placement
 
 BITS: dict[Precision, int] = {"fp32": 32, "bf16": 16, "fp16": 16, "int8": 8, "int4": 4}
+INTEGERS = ("int8", "int4")
 WORTH = 1.05
 """Below this factor another precision buys nothing that could be measured."""
 
@@ -41,6 +42,7 @@ def roof(
     """Hold a graph's median against the measured roof of this machine.
 
     Args:
+        graph: in fp32, whose FLOPs count whatever it really runs as; of what was quantized, all are held to the roof of integers.
         latency: of calls in a closed loop.
         count, measure: how; tests have their own.
 
@@ -53,15 +55,17 @@ def roof(
     except MmedgeError:
         return None
     place = Place(placed.backend, "fp32" if BITS[placed.precision] < 16 else placed.precision, target, graph.size_bytes)
-    now = least(counted, place, measure)
+    whole = placed.precision if placed.made_of and placed.precision in INTEGERS else None
+    now = least(counted, place, measure, whole=whole)
     if now and now.ms > latency.p50_ms:
-        now = least(counted, place, measure, again=True)
+        now = least(counted, place, measure, whole=whole, again=True)
     if now is None:
         return None
     believed = now.ms <= latency.p50_ms
     said = [] if believed else ["the graph was faster than the roof, also when that was measured again: its share is not known"]
     said += [f"the roof may be too low: while it was measured, {now.crowded}"] if now.crowded else []
     said += [f"not counted: {', '.join(counted.unknown)}"] if counted.unknown else []
+    said += ["all of it is held to the roof of int8, and some of it may run in fp32"] if whole else []
     return Roof(
         flops=counted.flops,
         bytes=now.bytes,
@@ -109,10 +113,10 @@ def least(counted: Work, place: Place, measure: Measure, *, whole: Precision | N
     Returns:
         None where no kernel runs there.
     """
-    small = counted.flops if whole == "int8" else counted.integer_flops
+    small = counted.flops if whole in INTEGERS else counted.integer_flops
     main = peaks(place, place.precision, measure, again=again)
     integer = peaks(place, "int8", measure, again=again) if small else None
-    if main is None or not main.gb_s or (whole == "int8" and integer is None):
+    if main is None or not main.gb_s or (whole in INTEGERS and integer is None):
         return None
     # A runtime in half precision keeps its weights so, whatever the file has.
     size = counted.bytes - counted.float_weights + counted.float_weights * BITS[whole or place.precision] // 32
