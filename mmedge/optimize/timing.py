@@ -14,20 +14,22 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmedge.documents import Document, dump_json, read_json
 from mmedge.errors import MmedgeError
 from mmedge.optimize.growth import memory_mb
 from mmedge.optimize.opening import identity, opened, runs_here
 from mmedge.optimize.steps import step, versions
-from mmedge.optimize.survivors import Survivor
 from mmedge.profile.estimates import ratio_of_medians
 from mmedge.profile.machine import machine
 from mmedge.profile.protocol import REAL, Clock, interleave
 from mmedge.rated import Interval, Rated
 from mmedge.target import Target
 from mmedge.tensors import Feeds
+
+if TYPE_CHECKING:
+    from mmedge.optimize.survivors import Survivor
 
 Report = Callable[[str], None]
 

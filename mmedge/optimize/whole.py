@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.metrics.bootstrap import Metric
 from mmedge.optimize import judging
 from mmedge.optimize.choice import alternatives, instead
 from mmedge.optimize.gate import Judged
-from mmedge.optimize.survivors import Survivor
-from mmedge.optimize.work import Work
 from mmedge.rated import Budget, Choice
+
+if TYPE_CHECKING:
+    from mmedge.optimize.survivors import Survivor
+    from mmedge.optimize.work import Work
 
 
 @dataclass(frozen=True, eq=False)
