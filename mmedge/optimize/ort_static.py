@@ -33,13 +33,11 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
     tool, quantizers = need("onnxruntime.quantization", extra="build"), need("onnxruntime.quantization.qdq_quantizer", extra="build")
     model = proto.load(graph)
     weighted = weights_of(model)
-    transformer = is_transformer(model)
-    products = transformer and any(node.op_type in PRODUCTS for node in model.graph.node if node.name in weighted)
-    types = PRODUCTS if products else CONVOLUTIONAL
     rows_in_8_bits(model, keep)
     proto.tidy(model)
     with refusing("onnxruntime", graph):
-        nodes = [node for node in model.graph.node if node.op_type in types and (node.name in weighted or not transformer) and node.name not in keep]
+        types, every = able(model)
+        nodes = [node for node in every if node.name not in keep]
         if not nodes:
             raise MmedgeError(f"{graph.path.name} has no weights to quantize", "leave this method out for this graph")
         constants = {tensor.name for tensor in model.graph.initializer}
@@ -47,7 +45,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
         found = ranges(model, touched, feeds, options)
         nodes = [node for node in nodes if all(name in found or name in constants for name in (node.input[0], node.output[0]))]  # others reckon with shapes
         inferred = need("onnxruntime.quantization.quant_utils", extra="build").save_and_reload_model_with_shape_infer(model)
-        settings: dict[str, Any] = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": PRODUCTS if products else []}
+        settings: dict[str, Any] = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": PRODUCTS if types == PRODUCTS else []}
         unsigned, signed, names = tool.QuantType.QUInt8, tool.QuantType.QInt8, [node.name for node in nodes]
         quantizer = quantizers.QDQQuantizer(inferred, True, saturates(), signed, unsigned, found, names, [], types, settings)
         quantizer.quantize_model()
@@ -59,6 +57,14 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
     still = weights_of(made)
     left = tuple(name for name in weighted if name in still)
     return hold(Made(file, weights, "int8", name_of(options), left, operators.total(), time.perf_counter() - begin), graph)
+
+
+def able(model: Any) -> tuple[list[str], list[Any]]:
+    """The operators that are rounded in a graph of its kind, and the nodes."""
+    weighted, transformer = weights_of(model), is_transformer(model)
+    products = transformer and any(node.op_type in PRODUCTS for node in model.graph.node if node.name in weighted)
+    types = PRODUCTS if products else CONVOLUTIONAL
+    return types, [node for node in model.graph.node if node.op_type in types and (node.name in weighted or not transformer)]
 
 
 def _unrounded(model: Any, integer: Collection[str]) -> None:
