@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,7 +11,7 @@ from mmedge.assistant.replay import replay
 from mmedge.bundle import Bundle
 from mmedge.manifest import Quantized
 from mmedge.need import NotInstalled
-from mmedge.profile.machine import machine
+from mmedge.profile.machine import affinity, machine
 from mmedge.profile.measure import levels
 from mmedge.profile.readings import watch
 from mmedge.profile.report import Report, Row, Rules, Trial
@@ -65,8 +66,10 @@ def profile(path: Path, target: Target, rules: Rules, progress: Callable[[str], 
 
 def _turn_level(bundle: Bundle, target: Target) -> tuple[list[Row], Turn | None]:
     with watch() as watching:
+        before = time.perf_counter(), time.process_time()
         turns = replay(bundle, target, TURNS)
-    return turn_rows(turns, watching.conditions), median_turn(turns)
+        cores = (time.process_time() - before[1]) / (time.perf_counter() - before[0])
+    return turn_rows(turns, watching.conditions, cores=round(cores, 2), available=len(affinity()) or None), median_turn(turns)
 
 
 def _trials(bundle: Bundle, target: Target) -> tuple[Trial, ...]:

@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from mmedge.backends.tensorrt.versions import l4t
 from mmedge.documents import Document
@@ -67,7 +70,7 @@ class Reading(Document):
     clock_mhz: float | None = None
     """Mean over the cores of this process."""
     free_mb: float | None = None
-    slowdown: dict[str, float] = {}
+    slowdown: dict[str, Annotated[float, Field(ge=1.0)]] = {}
     """Piece of fixed work -> how many times as long it took as at this machine's best (see ``pace``); empty over an interval."""
 
 

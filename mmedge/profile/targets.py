@@ -60,7 +60,8 @@ def profile_each(path: Path, targets: Sequence[str], rules: Rules, progress: Cal
         ]
     if not reports:
         first = next(iter(refused.values()))
-        more = f", nor on {len(refused) - 1} other targets" if len(refused) > 1 else ""
+        others = len(refused) - 1
+        more = f", nor on {'another target' if others == 1 else f'{others} other targets'}" if others else ""
         raise MmedgeError(f"nothing could be measured: {first.what}{more}", first.fix)
     return Profiles(reports=tuple(reports), not_run=tuple(not_run))
 

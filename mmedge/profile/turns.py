@@ -22,19 +22,29 @@ MARKS = {
 }
 
 
-def turn_rows(turns: Sequence[Turn], conditions: Conditions | None = None) -> list[Row]:
-    """Rows of level ``turn`` (marks) and ``stage`` (spans by name, and what no span explains)."""
+def turn_rows(turns: Sequence[Turn], conditions: Conditions | None = None, *, cores: float | None = None, available: float | None = None) -> list[Row]:
+    """Rows of level ``turn`` (marks) and ``stage`` (spans by name, and what no span explains).
+
+    Args:
+        cores: what the turns themselves used; ``available``: those that there are, as in ``judge``. A wait uses none: it is judged by its own times.
+    """
+
+    def row(level: Level, name: str, where: str, values_ms: list[float], stages: Breakdown | None = None) -> Row:
+        samples = Samples(latency_ms=tuple(values_ms))
+        verdict = judge(samples, None if where == "wait" else conditions, cores=cores, available=available)
+        return Row(level=level, name=name, where=where, latency=summarise(values_ms), samples=samples, verdict=verdict, breakdown=stages)
+
     rows: list[Row] = []
     for mark, name in MARKS.items():
         reached = [value for turn in turns if (value := getattr(turn.marks_ms, mark)) is not None]
         if reached:
-            rows.append(_row("turn", name, "whole turn", reached, conditions, _stages(turns) if mark == "done" else None))
+            rows.append(row("turn", name, "whole turn", reached, _stages(turns) if mark == "done" else None))
     for name in dict.fromkeys(span.name for turn in turns for span in turn.spans):
         taken = [sum(span.duration_ms for span in turn.spans if span.name == name) for turn in turns if any(span.name == name for span in turn.spans)]
         kind = next(span.kind for turn in turns for span in turn.spans if span.name == name)
-        rows.append(_row("stage", name, kind, taken, conditions))
+        rows.append(row("stage", name, kind, taken))
     if overheads := [value for turn in turns if (value := turn.overhead_ms()) is not None]:
-        rows.append(_row("stage", "overhead", "neither model nor wait", overheads, conditions))
+        rows.append(row("stage", "overhead", "neither model nor wait", overheads))
     return rows
 
 
@@ -46,12 +56,6 @@ def median_turn(turns: Sequence[Turn]) -> Turn | None:
 
     finished = {value: turn for turn in turns if (value := reached_ms(turn)) is not None}
     return finished[median_low(finished)] if finished else None
-
-
-def _row(level: Level, name: str, where: str, values_ms: list[float], conditions: Conditions | None, stages: Breakdown | None = None) -> Row:
-    samples = Samples(latency_ms=tuple(values_ms))
-    verdict = judge(samples, conditions)
-    return Row(level=level, name=name, where=where, latency=summarise(values_ms), samples=samples, verdict=verdict, breakdown=stages)
 
 
 def _stages(turns: Sequence[Turn]) -> Breakdown:

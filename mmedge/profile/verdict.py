@@ -52,8 +52,8 @@ def judge(
     """
     values = np.maximum(samples.latency_ms, LEAST_MS)
     if len(values) < SHORTEST:
-        few = f"{len(values)} samples are too few to tell how far their median can be trusted: that takes {SHORTEST}"
-        return _verdict([*_crowded(conditions, cores, available), ("unstable", few)], [])
+        too_few = f"{len(values)} samples are too few to tell how far their median can be trusted: that takes {SHORTEST}"
+        return _verdict([*_crowded(conditions, cores, available), ("unstable", too_few)], [])
     moved = drift(samples)
     low_ms, high_ms = median_interval(values)
     p50_ms = float(np.median(values))
@@ -78,6 +78,7 @@ def overall(rows: Sequence[Row], startup: Startup | None, conditions: Conditions
     judged = [(row.name, row.verdict) for row in rows if row.verdict is not None]
     used = [row.usage.cores for row in rows if row.usage and row.usage.cores is not None]
     findings = _crowded(conditions, max(used, default=None), available)
+    findings += [] if findings else _slowed(conditions, max(used, default=None), available)
     for word in ORDER:
         if alike := [(name, verdict) for name, verdict in judged if verdict.word == word]:
             name, verdict = alike[0]
@@ -203,7 +204,7 @@ def _slowed(conditions: Conditions | None, cores: float | None, available: float
 def _quiet(conditions: Conditions | None) -> list[str]:
     """What was looked at of the machine."""
     if conditions is None:
-        return ["the machine itself was not watched"]
+        return ["what the machine did meanwhile was not looked at"]
     return [_reading(conditions.during)]
 
 

@@ -75,7 +75,7 @@ def test_each_target_has_a_process_of_its_own(asked):
     made, said, commands = asked(["cpu", "intel-cpu", "cpu"], rules=rules, cpu=report("cpu"), intel_cpu=report("intel-cpu"))
     assert [one.target for one in made.reports] == ["cpu", "intel-cpu"]
     assert said == ["cpu: measuring", "intel-cpu: measuring"]
-    common = ["--mode", "paced", "--seconds", "0.25", "--json", "--rate", "poisson:12.5"]
+    common = ["--mode", "paced", "--seconds", "0.25", "--rate", "poisson:12.5", "--json"]
     assert commands == [["-m", "mmedge", "profile", str(asked.bundle), "--target", target, *common] for target in ("cpu", "intel-cpu")]
 
 
@@ -102,7 +102,7 @@ def test_a_process_that_ends_badly_costs_its_own_target_only(asked, behaviour, w
 
 
 def test_nothing_that_runs_is_an_error(asked):
-    with pytest.raises(MmedgeError, match="nothing could be measured: the runtime is not installed, nor on 1 other targets") as error:
+    with pytest.raises(MmedgeError, match="nothing could be measured: the runtime is not installed, nor on another target") as error:
         asked(["cpu", "intel-cpu"], cpu=FAILED, intel_cpu=FAILED)
     assert error.value.fix == "pip install it"
     with pytest.raises(MmedgeError, match="is not compiled for jetson"):  # it was named: nothing is measured without it

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from made import QUIET, during
 
 from mmedge.profile.turns import median_turn, turn_rows
 from mmedge.turn import Marks, Seen, Span, Turn
@@ -48,3 +49,14 @@ def test_the_median_turn_is_one_of_them():
     assert median_turn(turns).marks_ms.first_audio == 600
     assert median_turn([_turn(done=800), _turn(done=700), _turn(done=900)]).marks_ms.done == 800
     assert median_turn([_turn(done=None)]) is None
+
+
+def test_a_busy_second_core_marks_what_computes_and_no_wait():
+    turns = [_turn(first_audio=700.0 + at % 3) for at in range(20)]
+    for others, cores, expected in ((1.1, 0.95, "contended"), (1.0, 0.3, "stable"), (0.04, 1.9, "stable")):
+        rows = {row.name: row.verdict.word for row in turn_rows(turns, during(others=others), cores=cores, available=2)}
+        assert rows["ears"] == rows["end of speech -> first audio"] == expected
+        assert rows["end of speech"] == "stable"
+    slow = QUIET.model_copy(update={end: getattr(QUIET, end).model_copy(update={"slowdown": {"arithmetic": 1.3}}) for end in ("before", "after")})
+    rows = {row.name: row.verdict.word for row in turn_rows(turns, slow, cores=0.5, available=2)}
+    assert (rows["mind"], rows["end of speech"]) == ("contended", "stable")

@@ -74,7 +74,7 @@ def test_a_stable_verdict_says_what_was_looked_at():
     assert "300 samples" in told.evidence[0] and "the median lies between" in told.evidence[0]
     assert "first fifth" in told.evidence[1]
     assert "0.04 cores" in told.evidence[2] and "55 °C" in told.evidence[2]
-    assert "not watched" in judge(series(noisy()), None).evidence[2]
+    assert "not looked at" in judge(series(noisy()), None).evidence[2]
     assert "tells nothing" in judge(series(noisy()), Conditions(before=Reading(), during=Reading(), after=Reading())).evidence[2]
 
 

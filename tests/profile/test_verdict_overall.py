@@ -82,3 +82,13 @@ def test_one_process_agrees_with_itself():
 def test_a_busy_machine_explains_processes_that_disagree():
     told = overall([row("a", cores=1.9)], started(10, 14), during(others=1.2), available=2)
     assert told.word == "contended" and "40.0% apart" in told.evidence[1]
+
+
+def test_a_machine_that_was_slow_before_and_after_the_whole_is_contended():
+    def slow(**ends):
+        return QUIET.model_copy(update={end: getattr(QUIET, end).model_copy(update={"slowdown": {"arithmetic": times}}) for end, times in ends.items()})
+
+    told = overall([row("a", cores=1.9)], started(10, 10), slow(before=1.2, after=1.3), available=2)
+    assert told.word == "contended" and "arithmetic took at least 1.20 times as long" in told.evidence[0]
+    assert overall([row("a", cores=1.9)], started(10, 10), slow(before=1.2, after=1.0), available=2).word == "stable"
+    assert len(overall([row("a", cores=1.9)], started(10, 10), during(slow(before=1.2, after=1.3), others=1.2), available=2).evidence) == 1  # known already
