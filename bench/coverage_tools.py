@@ -16,6 +16,11 @@ import environment
 
 HERE = Path(__file__).parent
 TORCH = "torch==2.13.0+cpu"
+OLIVE = (
+    *(TORCH, "olive-ai==0.13.0", "onnxruntime==1.31.1", "onnxscript==0.7.2", "pillow"),
+    *("requests", "tabulate"),  # it imports the first without declaring it, and asks for the second
+    *("onnxruntime-genai==0.14.1", "mobius-onnx==0.1.0"),  # the newest genai whose model builder has the module that this Olive imports
+)
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,7 @@ def optimum(model: Model) -> list[Try]:
 
 
 def olive(model: Model) -> list[Try]:
-    needs = ["requests", "tabulate"]  # it imports the first without declaring it, and asks for the second
-    # The newest genai whose model builder has the module that this Olive imports.
-    builders = ["onnxruntime-genai==0.14.1", "mobius-onnx==0.1.0"]
-    python = environment.python_with("olive", [TORCH, "olive-ai==0.13.0", "onnxruntime==1.31.1", "onnxscript==0.7.2", "pillow", *needs, *builders])
+    python = environment.python_with("olive", OLIVE)
     program, quiet = _bin(python, "olive"), ["--disable_telemetry", "-o", str(model.out)]
     given = ["-m", str(model.checkpoint), "-t", task_of(model)]
     mobius = [
