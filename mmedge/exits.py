@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import NoReturn, TextIO
 import typer
 
 from mmedge.errors import BUG, DONE, INTERRUPTED, USER, MmedgeError, MmedgeWarning
+from mmedge.output import nobody_reads
 
 MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE}
 """What the operating system refuses for reasons that are no bug: where no closer error was made of it, it is told as it is."""
@@ -73,8 +73,7 @@ def _one_line_each() -> None:
 
 
 def _reader_left() -> NoReturn:
-    """Nothing more to say to it, not even by the interpreter's own flush at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nobody_reads()
     sys.exit(DONE)
 
 
@@ -82,7 +81,9 @@ def _fail(what: str, fix: str, status: int) -> NoReturn:
     if "--json" in sys.argv:
         from mmedge.documents import Failure
 
-        with contextlib.suppress(OSError):  # stdout may be what failed
+        try:
             print(Failure(status=status, error=what, fix=fix).model_dump_json(by_alias=True), flush=True)  # one line, as those of run
+        except OSError:  # stdout may be what failed
+            nobody_reads()
     print(f"error: {what}\nfix: {fix}", file=sys.stderr)
     sys.exit(status)

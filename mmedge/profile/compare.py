@@ -18,7 +18,7 @@ from mmedge.profile.machine import describe
 from mmedge.profile.reading import AGAIN, read_report
 from mmedge.profile.report import Report, Word
 from mmedge.profile.rows import few
-from mmedge.profile.table import MARK, WIDTH, aligned, cut, how, percent, short, side_by_side
+from mmedge.profile.table import MARK, aligned, cut, how, percent, short, side_by_side, width
 
 NAME = 16
 
@@ -218,14 +218,14 @@ def _judged(pairs: Sequence[Pair], max_regression: float) -> tuple[tuple[str, ..
     return tuple(slower), tuple(unjudged)
 
 
-def _grid(pairs: Sequence[Pair]) -> list[str]:
+def _grid(pairs: Sequence[Pair], most: int) -> list[str]:
     """One row a figure: the baseline's, then each other's with its ratio, the interval, and a word where the difference is real."""
     columns = [{(figure.level, figure.name): figure for figure in pair.figures} for pair in pairs]
     keys = list(dict.fromkeys(key for column in columns for key in column))
     lines = [["", "", cut(pairs[0].baseline.name, NAME), *(cell for pair in pairs for cell in (cut(pair.other.name, NAME), "ratio", "95 %", ""))]]
     for before, key in zip([None, *keys], keys):
         known = next(column[key] for column in columns if key in column)
-        cells = ["" if before and before[0] == key[0] else key[0], cut(key[1]), _value(known.baseline, known.verdicts[0], known.unit)]
+        cells = ["" if before and before[0] == key[0] else key[0], cut(key[1], most), _value(known.baseline, known.verdicts[0], known.unit)]
         lines.append([*cells, *(cell for column in columns for cell in (_cells(column[key]) if key in column else [""] * 4))])
     return aligned(lines, left={0, 1, *range(6, 3 + 4 * len(pairs), 4)})
 
@@ -250,4 +250,4 @@ def _described(side: Side) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

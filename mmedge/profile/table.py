@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Callable, Collection, Sequence
 from statistics import median
@@ -11,8 +12,9 @@ from mmedge.profile.machine import describe
 from mmedge.profile.report import Profiles, Report, Row, Rules, Startup
 from mmedge.profile.rows import evidence, few, keyed, not_run_of, reports_of, title, word_of
 
-WIDTH = 120
-NAMES, WHERE = 40, 20
+WIDTH, NARROW = 120, 60
+"""Columns where no terminal tells how many it has; and the least that are reckoned with."""
+NAMES, LEAST_NAMES, WHERE = 40, 12, 20
 MARK = "~"
 WITHHELD = "-"
 KINDS = 4
@@ -98,19 +100,30 @@ IF_ANY: list[Column] = [
 T = TypeVar("T")
 
 
-def side_by_side(columns: Sequence[T], grid: Callable[[Sequence[T]], list[str]]) -> list[list[str]]:
-    """As many beside each other as the width holds; the others below."""
-    for number in range(len(columns), 0, -1):
-        grids = [grid(columns[at : at + number]) for at in range(0, len(columns), number)]
-        if number == 1 or max(len(line) for lines in grids for line in lines) <= WIDTH:
-            return grids
-    return []
+def width() -> int:
+    """Columns of the terminal, or as COLUMNS has it."""
+    return max(NARROW, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
-def _grid(reports: Sequence[Report]) -> list[str]:
+def side_by_side(columns: Sequence[T], grid: Callable[[Sequence[T], int], list[str]]) -> list[list[str]]:
+    """As many beside each other as the terminal holds, the others below; where it does not hold one, names are cut.
+
+    Args:
+        grid: columns, and the most characters of a name.
+    """
+    most, grids = width(), []
+    tries = [(number, NAMES) for number in range(len(columns), 0, -1)] + [(1, names) for names in range(NAMES - 1, LEAST_NAMES - 1, -1)]
+    for number, names in tries if columns else []:
+        grids = [grid(columns[at : at + number], names) for at in range(0, len(columns), number)]
+        if max(len(line) for lines in grids for line in lines) <= most:
+            break
+    return grids
+
+
+def _grid(reports: Sequence[Report], most: int) -> list[str]:
     rows = [keyed(report) for report in reports]
     keys = list(dict.fromkeys(key for some in rows for key in some))
-    names = [["", ""], *(["" if before and before[0] == key[0] else key[0], cut(title(keys, key))] for before, key in zip([None, *keys], keys))]
+    names = [["", ""], *(["" if before and before[0] == key[0] else key[0], cut(title(keys, key), most)] for before, key in zip([None, *keys], keys))]
     blocks = [_block(report, [some.get(key) for key in keys], alone=len(reports) == 1) for report, some in zip(reports, rows)]
     above = [["", ""]] * (len(blocks[0]) - len(names))
     return ["  ".join(parts).rstrip() for parts in zip(_even(aligned([*above, *names], left={0, 1})), *map(_even, blocks))]
@@ -186,4 +199,4 @@ def _startup(report: Report, startup: Startup, prefix: str) -> list[str]:
 
 def entry(name: str, text: str) -> str:
     """A line with its label, wrapped under itself."""
-    return textwrap.fill(text, WIDTH, initial_indent=f"{name:<9}  ", subsequent_indent=" " * 11, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, width(), initial_indent=f"{name:<9}  ", subsequent_indent=" " * 11, break_long_words=False, break_on_hyphens=False)

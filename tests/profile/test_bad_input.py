@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -113,3 +115,15 @@ def test_a_limit_that_not_every_time_can_be_held_to_is_no_pass(refused, reports)
     found, fix = refused("compare", "before.json", "after.json", "--max-regression", "400", shows="slower in after")
     assert found.startswith("not every time can be held to 400 %: eyes/text_encoder (before was drifting)")
     assert "quiet machine" in fix
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_leaves_does_not_change_what_is_found(reports, tmp_path, more):
+    """As ``mmedge compare a b | head -1`` with a pipe whose other end is closed already."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "mmedge", "compare", "before.json", "after.json", "--max-regression", "40", *more]
+    done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: more than 40 % slower: ") and len(done.stderr.splitlines()) == 2

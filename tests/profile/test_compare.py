@@ -264,3 +264,15 @@ def test_more_reports_than_fit_are_shown_below(compared):
     grid = [line for line in shown if line.startswith(("graph", "      "))]
     assert max(map(len, grid)) <= 120
     assert sum(line.startswith("graph ") for line in shown) > 1
+
+
+@pytest.mark.parametrize("columns", [80, 100, 160])
+def test_the_table_fits_the_terminal(compared, monkeypatch, columns):
+    made = compared(*(made_report(seed=seed, calls=70) for seed in range(3)))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = table(made).splitlines()
+    grid = [line for line in shown if line.startswith(("graph", "      "))]
+    longest = max(range(len(grid)), key=lambda at: len(grid[at]))
+    assert len(grid[longest]) <= columns
+    assert sum(line.startswith("graph ") for line in shown) == (1 if columns == 160 else 2)
+    assert any("eyes/text_encoder" in line for line in grid)
