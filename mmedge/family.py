@@ -32,7 +32,7 @@ from pydantic import BaseModel
 from mmedge.documents import validate
 from mmedge.errors import MmedgeError
 from mmedge.runner import Runner
-from mmedge.target import Scatter
+from mmedge.target import Scatter, Target
 from mmedge.tensors import Array
 
 if TYPE_CHECKING:
@@ -152,6 +152,12 @@ def load_family(name: str, part: str = "") -> Any:
     if name not in family_names():
         raise MmedgeError(f"there is no model family {name!r}", f"use one of: {', '.join(family_names())}")
     return importlib.import_module(f"mmedge.families.{name}" + (f".{part}" if part else ""))
+
+
+def offered(family: str, graph: str, target: Target) -> tuple[str, ...]:
+    """The backends of a target that a graph is offered to, in order: those that its family prefers, where the target has any of them; else all."""
+    preferred: tuple[str, ...] = getattr(load_family(family), "PREFER", {}).get(graph, ())
+    return tuple(backend for backend in preferred if backend in target.backends) or target.backends
 
 
 def verbs_of(model: Model) -> set[str]:

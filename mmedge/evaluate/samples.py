@@ -113,10 +113,14 @@ class Tally:
         """One more. Raises MmedgeError: that makes too many."""
         self.count += 1
         self.said = (*self.said, error.what)[:NAMED]
+        self.hold(error.fix)
+
+    def hold(self, fix: str) -> None:
+        """Raises MmedgeError: there are too many."""
         if self.count > self.limit * self.total:
             raise MmedgeError(
                 f"{self.count} of the {self.total} samples of {self.name} cannot be read, and {100 * self.limit:g}% may be: {'; '.join(self.said)}",
-                f"{error.fix}; or allow more: --max-unreadable {min(1.0, max(0.05, 2 * self.count / self.total)):.2g}",
+                f"{fix}; or allow more: --max-unreadable {min(1.0, max(0.05, 2 * self.count / self.total)):.2g}",
             )
 
 

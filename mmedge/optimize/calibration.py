@@ -123,9 +123,14 @@ class Kept:
         return len(self._paths)
 
     def __call__(self) -> Iterator[Feeds]:
-        for path in self._paths:
-            with np.load(path, allow_pickle=False) as stored:
-                yield {name.removeprefix(IN): array for name, array in stored.items()}
+        return stored(self._folder)
+
+
+def stored(folder: Path) -> Iterator[Feeds]:
+    """The feeds of one graph that were kept in its folder, in their order."""
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as arrays:
+            yield {name.removeprefix(IN): array for name, array in arrays.items()}
 
 
 def calibrate(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from mmedge.errors import MmedgeError
-from mmedge.evaluate.metrics.bootstrap import Estimate, Metric, paired
+from mmedge.evaluate.metrics.bootstrap import ROUNDING, Estimate, Metric, paired
 from mmedge.rated import Word
 
 POINT = 0.01
 """A point of a metric that lies between 0 and 1."""
 ALLOWED = POINT
 """What a candidate may lose where the recipe does not say."""
+THREE = 3.0
+"""Of n units none of which differs, at most 3 / n of all units do, with 95 % confidence (the rule of three: Hanley and Lippman-Hand, JAMA 1983)."""
+ALIKE = "none of them differs, and of others up to 3 in as many may (rule of three)"
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A candidate's loss.
+
+    Of units that all lose the same, every resample does, too: the interval is then that of the rule of three, of a metric whose units lie between 0 and 1.
 
     ``kept``: the whole interval of the loss is within what is allowed (a test of non-inferiority). ``undecided``: the loss itself is, its interval reaches
     beyond: these units are too few to tell. ``lost``: the loss is beyond. Only that fails the gate; what is undecided is said wherever the candidate is shown.
@@ -37,9 +43,15 @@ class Judged:
     def __str__(self) -> str:
         points = [value / POINT for value in (self.loss.value, self.loss.low, self.loss.high, self.allowed)]
         said = f"{self.metric}: {points[0]:+.2f} points lost ({points[1]:+.2f} to {points[2]:+.2f}), {points[3]:g} allowed"
+        return "; ".join(filter(None, (said, self.doubt)))
+
+    @property
+    def doubt(self) -> str:
+        """Why nothing is sure; empty where it is."""
         if self.word != "undecided":
-            return said
-        return f"{said}; {self.loss.n} units are too few to tell" + (f", about {self.enough} would do" if self.enough else "")
+            return ""
+        told = f"{self.loss.n} units are too few to tell" + (f", about {self.enough} would do" if self.enough else "")
+        return f"{told}: {self.loss.note}" if self.loss.note else told
 
 
 def judge(fp32: Metric, candidate: Metric, allowed: float = ALLOWED) -> Judged:
@@ -57,9 +69,14 @@ def judge(fp32: Metric, candidate: Metric, allowed: float = ALLOWED) -> Judged:
                 f"{one.name} cannot judge what quantizing loses: {one.why}", "choose another metric: --metric, or gate.metric of the model in the recipe"
             )
     found = paired(fp32, candidate) if fp32.higher_is_better else paired(candidate, fp32)
-    if found.value > allowed:
+    if found.value > allowed + ROUNDING:
         return Judged("lost", fp32.name, found, allowed)
-    if found.high <= allowed:
+    room, alike = allowed - found.value, found.high - found.low <= ROUNDING
+    if alike:
+        found = replace(found, low=found.value - THREE / found.n, high=found.value + THREE / found.n, note=ALIKE)
+    if found.high <= allowed + ROUNDING:
         return Judged("kept", fp32.name, found, allowed)
-    room = allowed - found.value
-    return Judged("undecided", fp32.name, found, allowed, round(found.n * ((found.high - found.value) / room) ** 2) if room > 0 else None)
+    if room <= ROUNDING:
+        return Judged("undecided", fp32.name, found, allowed)
+    enough = ceil(THREE / room - ROUNDING) if alike else round(found.n * ((found.high - found.value) / room) ** 2)
+    return Judged("undecided", fp32.name, found, allowed, enough)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -31,8 +30,8 @@ from mmedge.errors import MmedgeError
 LIMIT_BYTES = 8 << 30
 """Of all steps that are kept."""
 INDEX = "step.json"
-COMPUTES = ("backends", "evaluate", "families", "generate", "optimize", "processors")
-"""The folders of mmedge whose code has a part in what steps give."""
+ASKED = "1"
+"""Raised whenever a version of mmedge under development gives something else for a key: what was done before is then done again."""
 
 
 class Done(Document):
@@ -69,18 +68,9 @@ def step(kind: str, key: Mapping[str, Any], work: Callable[[Path], None]) -> Ite
         yield folder / "content"
 
 
-@functools.lru_cache(maxsize=1)
-def _code() -> str:
-    """Of an installed mmedge its version says it all; in a checkout, whose version stays while its code changes, only this does."""
-    digest = hashlib.sha256()
-    for path in sorted(path for part in COMPUTES for path in (Path(mmedge.__file__).parent / part).rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def versions(*packages: str) -> dict[str, str]:
     """For a key: mmedge and the packages that have a part in a result; of one that is not installed, empty."""
-    found = {"mmedge": f"{mmedge.__version__} {_code()}"}
+    found = {"mmedge": f"{mmedge.__version__} {ASKED}"}
     for name in packages:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)

@@ -65,6 +65,11 @@ class Work:
             self.warnings.append(line)
             self.report(f"warning: {line}")
 
+    @property
+    def uses(self) -> dict[str, Any]:
+        """For the keys of steps: the samples that a session is asked about."""
+        return {"data": self.fingerprint, "seed": self.data.seed}
+
     def identity(self) -> dict[str, Any]:
         """For the keys of steps: what a model answers, and is asked, but for the graphs that are candidates."""
         model = self.bundle.manifest.models[self.role]
