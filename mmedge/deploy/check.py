@@ -10,6 +10,7 @@ import numpy as np
 
 from mmedge.bundle import Bundle
 from mmedge.deploy.standards import Standard, betrays, gated, outputs_for, verbs_for
+from mmedge.deploy.whole import hold_whole
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.drift import drifts
 from mmedge.evaluate.golden import Golden
@@ -51,6 +52,7 @@ def examine(bundle: Bundle, target: Target, report: Report) -> Manifest:
     placements = bundle.manifest.engines.get(target.name)
     if placements is None:
         raise MmedgeError(f"{bundle.path} is not compiled for {target.name}", f"mmedge compile {bundle.path} --target {target.name}")
+    hold_whole(bundle)
     gates: list[Gate] = []
     for gate in _gates(bundle, target, placements):
         report(f"{gate.word():4} {gate.name}: {_said(gate)}")  # as it is found: a small device takes minutes for all of them

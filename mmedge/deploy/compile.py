@@ -15,6 +15,7 @@ from mmedge.deploy.elsewhere import PREFERRED, Offer, foresee, unopened
 from mmedge.deploy.memory import Memory, estimate, limit_mb, mb, require
 from mmedge.deploy.plan import Planning, write_plan
 from mmedge.deploy.ranges import with_ranges
+from mmedge.deploy.whole import hold_labels
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.golden import Golden
 from mmedge.family import load_family
@@ -31,9 +32,10 @@ VARIANTS = "variants"
 
 
 def compile(path: Path, target: Target, report: Report, *, anew: bool = False) -> Bundle:
-    """Compile an existing bundle for ``target`` and commit. Raises as ``place`` does."""
+    """Compile an existing bundle for ``target`` and commit. Raises as ``place`` does, or MmedgeError: a graph is not what the manifest says."""
     with Bundle.writing(path) as bundle:
         fits(bundle.manifest, target)
+        hold_labels(bundle)
         bundle.manifest = place(bundle, target, report, anew=anew)
         bundle.commit()
         return bundle

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from mmedge.bundle import Bundle
+from mmedge.deploy.whole import hold_whole
 from mmedge.evaluate.drift import HALF_BOUND
 from mmedge.fallback import FEATURES, missing
 from mmedge.manifest import Gate, Manifest, Onnx, Placement, Quantized, Tensor, Variant
@@ -14,7 +15,7 @@ STATES = {"ready": "", "built": " (built, not opened yet)", "on-device": " (on t
 
 
 def inspect(path: Path, *, gc: bool = False) -> tuple[Manifest, list[Path]]:
-    """Read the manifest and verify every file it names.
+    """Read the manifest, verify every file it names, and that nothing is missing.
 
     Args:
         gc: remove the files that no manifest names.
@@ -26,8 +27,7 @@ def inspect(path: Path, *, gc: bool = False) -> tuple[Manifest, list[Path]]:
         MmedgeError: the bundle is missing or damaged.
     """
     bundle = Bundle.open(path)
-    for entry in bundle.manifest.files():
-        bundle.file(entry)
+    hold_whole(bundle)
     orphans = bundle.orphans()
     if gc and orphans:
         with Bundle.writing(path) as writable:  # nobody may be adding files while they are removed

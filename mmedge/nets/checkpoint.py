@@ -86,24 +86,39 @@ def tokenizer(folder: Path) -> bytes | None:
     """``tokenizer.json``, from the folder or made by transformers from a slow tokenizer's files; None where the checkpoint brings no tokenizer.
 
     Raises:
-        MmedgeError: that file is damaged.
+        MmedgeError: that file is damaged, or another model's.
     """
     path = folder / "tokenizer.json"
     if path.is_file():
         given = path.read_bytes()
         try:
-            Tokenizer.from_buffer(given)
+            found = Tokenizer.from_buffer(given)
         except Exception as error:  # tokenizers raises a bare Exception
             raise MmedgeError(f"{path} is no tokenizer: {first_line(error)}", "get an undamaged checkpoint") from error
+        words, known = found.get_vocab_size(with_added_tokens=False), max(_vocabularies(folder), default=None)
+        if known is not None and words > known:
+            raise MmedgeError(f"{path} has {words} tokens and the model knows {known}: it is of another version", "get the tokenizer.json of this checkpoint")
         return given
     if not any(path.name.startswith(("vocab", "merges")) or path.suffix in (".model", ".tiktoken") for path in folder.iterdir()):
         return None  # transformers would invent one of its special tokens alone
     try:
-        found = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True, trust_remote_code=False)
-        content: bytes = found.backend_tokenizer.to_str().encode()
+        slow = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True, trust_remote_code=False)
+        content: bytes = slow.backend_tokenizer.to_str().encode()
         return content
     except Exception:  # ValueError, OSError, ImportError, AttributeError and more: there is none that the package tokenizers can run
         return None
+
+
+def _vocabularies(folder: Path) -> list[int]:
+    """What config.json says of their sizes, that of a part of the model included."""
+    path = folder / "config.json"
+    waiting: list[Any] = [read_plain(path)] if path.is_file() else []
+    found = []
+    while waiting:
+        one = waiting.pop()
+        waiting += [value for value in one.values() if isinstance(value, dict)]
+        found += [one["vocab_size"]] if isinstance(one.get("vocab_size"), int) else []
+    return found
 
 
 def _read_config(kind: Any, folder: Path) -> Any:

@@ -18,3 +18,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def spread_ids(tokenizer: Tokenizer, count: int = 100) -> list[int]:
+    """About ``count`` token ids from all over the vocabulary: a tokenizer that belongs to another model makes other words of them."""
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    return list(range(0, size, max(1, size // count)))

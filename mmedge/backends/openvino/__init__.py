@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mmedge.backends.openvino.carry import Swapped
+from mmedge.backends.openvino.carry import Swapped, cannot_run
 from mmedge.backends.openvino.lend import Spares
 from mmedge.backends.openvino.profiling import executed, operated
 from mmedge.errors import MmedgeError
@@ -90,6 +90,7 @@ class OpenvinoRunner:
         # The declared inputs and outputs are the graph's own: OpenVINO keeps the names but not the names of dimensions.
         self.inputs: tuple[TensorSpec, ...] = graph.inputs
         self.outputs: tuple[TensorSpec, ...] = graph.outputs
+        self._path = graph.path
         self._tensor, self._stored = openvino.Tensor, graph.precision
         self._plain: Any = None
         self._check, self._spares = Checks(graph.inputs), Spares()
@@ -106,12 +107,15 @@ class OpenvinoRunner:
             if read is not array or shape != array.shape:
                 request.set_tensor(name, self._tensor(array, shared_memory=array.flags.writeable))
         self._read = {name: (array, array.shape) for name, array in checked.items() if array.flags.writeable}  # the request's tensors use their memory
-        outputs = request.infer(share_outputs=True).to_tuple()
+        try:
+            outputs = request.infer(share_outputs=True).to_tuple()
+        except RuntimeError as error:
+            raise cannot_run(self._path, error) from error
         return {spec.name: self._spares.copy(spec.name, array) for spec, array in zip(self.outputs, outputs)}
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
         self._turns = self._turns or (self._compiled.create_infer_request(), self._compiled.create_infer_request())
-        return Swapped(self._turns, self, pairs, start)
+        return Swapped(self._turns, self, self._path, pairs, start)
 
     def executed(self) -> dict[str, str]:
         return executed(self._compiled, self._stored)

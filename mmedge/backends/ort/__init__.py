@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mmedge import onnx_file
 from mmedge.backends.ort import int8
-from mmedge.backends.ort.carry import Bound
+from mmedge.backends.ort.carry import Bound, cannot_run
 from mmedge.backends.ort.profiling import operated
 from mmedge.documents import Document, validate
 from mmedge.errors import MmedgeError
@@ -139,10 +139,14 @@ class OrtRunner:
         self._path, self._precision = path, precision
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        return dict(zip(self._names, self._session.run(self._names, self._check(feeds))))
+        checked = self._check(feeds)
+        try:
+            return dict(zip(self._names, self._session.run(self._names, checked)))
+        except Exception as error:  # as where it is loaded
+            raise cannot_run(self._path, error) from error
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
-        return Bound(self._session, self.inputs, self.outputs, pairs, start)
+        return Bound(self._session, self._path, self.inputs, self.outputs, pairs, start)
 
     def executed(self) -> dict[str, str]:
         """Its kernels compute in the types of the file's tensors, so the precision is the file's; what providers do otherwise is among their options.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from mmedge.errors import MmedgeError, first_line
 from mmedge.need import need
 from mmedge.tensors import Array, Checks, Feeds, TensorSpec, check_start
 
@@ -18,11 +20,11 @@ class Bound:
     operator may write in its input's place is known to the runtime alone.
     """
 
-    def __init__(self, session: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], pairs: Mapping[str, str], start: Feeds) -> None:
+    def __init__(self, session: Any, path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], pairs: Mapping[str, str], start: Feeds) -> None:
         self._value = need("onnxruntime", extra="build").OrtValue
         held, remaining = check_start(inputs, pairs.values(), start)
         self._check = Checks(remaining)
-        self._session, self._pairs = session, dict(pairs)
+        self._session, self._path, self._pairs = session, path, dict(pairs)
         self._outputs = [spec.name for spec in outputs]
         self._binding = session.io_binding()
         values = {name: self._value.ortvalue_from_numpy(array, DEVICE) for name, array in held.items()}
@@ -48,10 +50,21 @@ class Bound:
                 binding.bind_ortvalue_output(name, self._spare[name][0])
             else:
                 binding.bind_output(name, DEVICE)
-        self._session.run_with_iobinding(binding)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime raises a class per status, all direct children of Exception
+            raise cannot_run(self._path, error) from error
         results = dict(zip(self._outputs, binding.get_outputs()))
         for output, becomes in self._pairs.items():
             binding.bind_ortvalue_input(becomes, results[output])
             if output in self._spare:
                 self._spare[output].reverse()
         return {name: value.numpy() for name, value in results.items() if name not in self._pairs}
+
+
+def cannot_run(path: Path, error: Exception) -> MmedgeError:
+    """Of a graph that loads: its operators do not fit each other, or the machine has no memory left."""
+    return MmedgeError(
+        f"onnxruntime {need('onnxruntime', extra='build').__version__} cannot run {path.name}: {first_line(error)}",
+        "export the bundle again; if that is no help, free some memory",
+    )

@@ -16,7 +16,7 @@ from mmedge.processors.pixels import ImageSettings
 
 ARCHITECTURES: tuple[str, ...] = ("BlipForConditionalGeneration", "GitForCausalLM", "VisionEncoderDecoderModel")
 PREFER: dict[str, tuple[str, ...]] = {}
-CALLS = ("pixels", "caption_tokens", "caption")
+CALLS = ("pixels", "words", "caption_tokens", "caption")
 
 
 class Options(Document):
@@ -54,7 +54,7 @@ def assets(config: Config) -> tuple[str, ...]:
 
 def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     """What the checkpoint came without -> the verbs that there are not for it."""
-    return {**({} if config.image else {"image processor": ("caption",)}), **({} if config.tokenizer else {"tokenizer": ("caption",)})}
+    return {**({} if config.image else {"image processor": ("caption",)}), **({} if config.tokenizer else {"tokenizer": ("words", "caption")})}
 
 
 def ranges(config: Config) -> dict[str, tuple[int, int, int]]:

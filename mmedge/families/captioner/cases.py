@@ -13,6 +13,7 @@ from mmedge.family import Case, Media
 from mmedge.generate.decode import until_loop
 from mmedge.need import need
 from mmedge.processors.image import Picture, load_image
+from mmedge.processors.tokenizer import spread_ids
 
 TOKENS = 20
 PICTURES = ("cat", "coffee")
@@ -45,16 +46,25 @@ def reference_tokens(model: Any, config: Config, pixels: Any, prompt: list[int] 
 
 
 def golden_cases(model: Any, config: Config, folder: Path, words: bytes | None, processor: dict[str, Any] | None, media: Media) -> list[Case]:
-    """Pixels of a picture, tokens of both, and the words of those that end by themselves; nothing where the checkpoint has no image processor."""
+    """Words of tokens from all over the vocabulary; pixels of a picture, tokens of both, and the words of those that end by themselves.
+
+    Without an image processor, only the first; without a tokenizer, no words.
+    """
+    tokenizers, cases = need("tokenizers", extra="build"), []
+    tokenizer = None if words is None else tokenizers.Tokenizer.from_buffer(words)
+    if tokenizer:
+        ids = spread_ids(tokenizer)
+        cases.append(Case("processor", "words", {"tokens": ids}, tokenizer.decode(ids), f"tokenizers {tokenizers.__version__}"))
     if processor is None:
-        return []
+        return cases
     source = f"transformers {need('transformers', extra='build').__version__}"
     pixels = np.asarray(reference_pixels(folder, [media[name] for name in PICTURES]), np.float32)
-    cases = [Case("processor", "pixels", {"image": "@cat"}, pixels[:1], source=f"{source} {processor.get('image_processor_type', '')}".strip(), atol=1e-5)]
+    kind = processor.get("image_processor_type", "")
+    cases.append(Case("processor", "pixels", {"image": "@cat"}, pixels[:1], source=f"{source} {kind}".strip(), atol=1e-5))
     for index, name in enumerate(PICTURES):
         tokens = reference_tokens(model, config, pixels[index : index + 1])
         cases.append(Case("verb", "caption_tokens", {"image": f"@{name}", "max_tokens": TOKENS}, until_loop(tokens), source=f"{source} generate, greedy"))
-        if words is not None and len(tokens) < TOKENS and until_loop(tokens) == tokens:
-            text = need("tokenizers", extra="build").Tokenizer.from_buffer(words).decode([*config.start, *tokens], skip_special_tokens=True)
+        if tokenizer and len(tokens) < TOKENS and until_loop(tokens) == tokens:
+            text = tokenizer.decode([*config.start, *tokens], skip_special_tokens=True)
             cases.append(Case("verb", "caption", {"image": f"@{name}"}, text, source=f"{source} generate, greedy"))
     return cases

@@ -36,6 +36,13 @@ class Session:
             raise _lacks("image processor", "preprocessor_config.json")
         return self._processor([image])
 
+    def words(self, tokens: Sequence[int]) -> str:
+        """What tokens say, special ones left out. Raises MmedgeError: the checkpoint had no tokenizer."""
+        if self._tokenizer is None:
+            raise _lacks("tokenizer", "tokenizer.json")
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
     def caption_tokens(self, image: Picture, prompt: str = "", *, sampling: Sampling = GREEDY, max_tokens: int | None = None) -> list[int]:
         """As ``caption``, in tokens: what follows the prompt, without the stop token. Works without a tokenizer where there is no ``prompt``.
 
@@ -68,8 +75,7 @@ class Session:
         show("".join(map(stream.push, start)))
         tokens = self._decode(image, start, sampling, lambda token: show(stream.push(token)))
         show(stream.end())
-        text: str = self._tokenizer.decode([*start, *tokens], skip_special_tokens=True)
-        return text
+        return self.words([*start, *tokens])
 
     def _prompt(self, text: str) -> list[int]:
         if not text:

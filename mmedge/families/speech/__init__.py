@@ -20,7 +20,7 @@ from mmedge.generate.ctc import CtcSettings
 
 ARCHITECTURES = ("WhisperForConditionalGeneration", "MoonshineForConditionalGeneration", "Wav2Vec2ForCTC", "HubertForCTC")
 PREFER: dict[str, tuple[str, ...]] = {}
-CALLS = ("features", "tokens", "transcribe")
+CALLS = ("features", "words", "tokens", "transcribe")
 
 LIKELY_S, LONGEST_S = 4, 30
 """Of a sound that Moonshine, wav2vec2 or HuBERT hears in one piece, in seconds; longer ones are cut."""
@@ -110,7 +110,7 @@ def lacks(config: Config) -> dict[str, tuple[str, ...]]:
     one, verbs = config.root, ("transcribe",)
     made = {} if isinstance(one, WhisperConfig) or one.sound.told else {"preprocessor": verbs}
     words = one.labels if isinstance(one, CtcConfig) else one.tokenizer
-    return {**made, **({} if words else {"tokenizer": verbs})}
+    return {**made, **({} if words else {"tokenizer": ("words", *verbs)})}
 
 
 def ranges(config: Config) -> dict[str, tuple[int, int, int]]:

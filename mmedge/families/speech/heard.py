@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -53,6 +54,10 @@ class Recogniser(Protocol):
 
     def tokens(self, samples: Samples, max_tokens: int) -> list[int]:
         """The likeliest tokens, as the model gives them."""
+        ...
+
+    def words(self, tokens: Sequence[int]) -> str:
+        """What tokens say, special ones left out."""
         ...
 
     def hear(self, samples: Samples) -> Heard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,11 @@ class Session:
         """The likeliest tokens of a sound's beginning as the model gives them, without prompt and stop token, whether they can be believed or not."""
         tokens: list[int] = self.recogniser.tokens(sound_at(sound, self.recogniser.rate_hz), max_tokens)
         return tokens
+
+    def words(self, tokens: Sequence[int]) -> str:
+        """What tokens say. Raises MmedgeError: the checkpoint lacked what text needs."""
+        text: str = self.recogniser.words(tokens)
+        return text
 
     def features(self, sound: Sound) -> Array:
         """What the encoder is given for a sound: its samples as the model wants them, float32 [1, n], or log-mel features float32 [1, mels, frames]."""

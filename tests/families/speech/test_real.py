@@ -53,5 +53,5 @@ def test_the_real_model_says_in_every_window_what_it_says_in_transformers(tiny_e
             decoded, no_speech = session.recogniser.listen(samples, window_s)
             assert list(decoded.tokens) == reference and decoded.avg_logprob > -0.3 and no_speech < 0.3
         assert session.transcribe(media[name]) == texts[name]
-    (features,) = (case for case in exported.cases if case.level == "processor")
+    (features,) = (case for case in exported.cases if case.call == "features")
     np.testing.assert_allclose(session.features(media["question"]), features.expected, atol=features.atol)

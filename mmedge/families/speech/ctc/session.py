@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,12 @@ class Ctc:
         """One for each of the first ``max_tokens`` frames, as they are."""
         return [int(index) for index in self._encoder.run({"input_values": self.features(samples)})["logits"][0, :max_tokens].argmax(-1)]
 
+    def words(self, tokens: Sequence[int]) -> str:
+        """Of one token for each frame."""
+        if self._config.labels is None:
+            lacking("a tokenizer for CTC", "vocab.json and tokenizer_config.json of a Wav2Vec2CTCTokenizer")
+        return ctc_text(np.asarray(tokens), self._labels, self._config.labels)
+
     def hear(self, samples: Samples) -> Heard:
         config, seconds = self._config, len(samples) / self.rate_hz
         if not config.sound.told:
@@ -49,7 +55,7 @@ class Ctc:
         best = logits.argmax(-1)
         scores = logits - logits.max(-1, keepdims=True)
         surely = -float(np.log(np.exp(scores).sum(-1)).mean())
-        return Heard(ctc_text(best, self._labels, config.labels), tuple(int(index) for index in best), seconds, avg_logprob=surely)
+        return Heard(self.words(best.tolist()), tuple(int(index) for index in best), seconds, avg_logprob=surely)
 
 
 def _read_labels(path: Path) -> list[str]:

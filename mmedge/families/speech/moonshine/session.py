@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,12 @@ class Moonshine:
     def tokens(self, samples: Samples, max_tokens: int) -> list[int]:
         return list(self._listen(samples, min(max_tokens, self._config.max_tokens - 1)).tokens)
 
+    def words(self, tokens: Sequence[int]) -> str:
+        if self._tokenizer is None:
+            lacking("a tokenizer", "tokenizer.json")
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
     def hear(self, samples: Samples) -> Heard:
         """No more tokens than the sound has time for, the start counted as one of them; a text that goes in circles is not said."""
         config, seconds = self._config, len(samples) / self.rate_hz
@@ -46,7 +52,7 @@ class Moonshine:
         if not np.any(samples):
             return silence(seconds)
         decoded = self._listen(samples, max(1, most_tokens(config, len(samples)) - 1))
-        text = "" if decoded.stopped == "loop" else self._tokenizer.decode(list(decoded.tokens), skip_special_tokens=True).strip()
+        text = "" if decoded.stopped == "loop" else self.words(decoded.tokens).strip()
         return Heard(text, decoded.tokens, seconds, decoded.stopped, decoded.avg_logprob)
 
     def _listen(self, samples: Samples, max_tokens: int) -> Decoded:

@@ -13,6 +13,7 @@ from mmedge.generate.decode import until_loop
 from mmedge.need import need
 from mmedge.processors.audio import Samples, sound_at
 from mmedge.processors.log_mel import RATE_HZ
+from mmedge.processors.tokenizer import spread_ids
 
 TOKENS = 20
 SURE = -1.0
@@ -80,7 +81,10 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 
 def golden_cases(checkpoint: Checkpoint, media: Media) -> list[Case]:
-    """Features of the question in the smallest window; both sounds as heard in the window of training: tokens, and words where the model is sure of them."""
+    """Features of the question in the smallest window; words of tokens from all over the vocabulary; both sounds as heard in the window of training.
+
+    Of those, tokens, and words where the model is sure of them.
+    """
     transformers = need("transformers", extra="build")
     config = checkpoint.config
     sounds = {name: sound_at(media[name], RATE_HZ) for name in ("question", "remark")}
@@ -89,6 +93,9 @@ def golden_cases(checkpoint: Checkpoint, media: Media) -> list[Case]:
     source = f"transformers {transformers.__version__}"
     generated = f"{source} generate, greedy, {checkpoint.trained_s} s"
     cases = [Case("processor", "features", {"sound": "@question"}, features, f"{source} WhisperFeatureExtractor", atol=1e-4)]
+    if checkpoint.words:
+        ids = spread_ids(checkpoint.words)
+        cases.append(Case("processor", "words", {"tokens": ids}, checkpoint.words.decode(ids), f"tokenizers {need('tokenizers', extra='build').__version__}"))
     for name, samples in sounds.items():
         found = reference(checkpoint, samples, 100)
         if config.windows_s[-1] == checkpoint.trained_s:

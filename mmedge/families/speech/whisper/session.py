@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -54,6 +54,12 @@ class Whisper:
         """Through the largest window; what does not fit into it is not heard."""
         return list(self.listen(samples, self._config.windows_s[-1], max_tokens)[0].tokens)
 
+    def words(self, tokens: Sequence[int]) -> str:
+        if self._tokenizer is None:
+            lacking("a tokenizer", "tokenizer.json")
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
     def hear(self, samples: Samples) -> Heard:
         seconds = len(samples) / RATE_HZ
         if self._tokenizer is None:
@@ -67,7 +73,7 @@ class Whisper:
             believed = not nobody and decoded.stopped == "stop" and decoded.avg_logprob >= UNBELIEVABLE
             if nobody or (believed and not echoes(decoded.tokens)):
                 break
-        text = self._tokenizer.decode(list(decoded.tokens), skip_special_tokens=True).strip() if believed else ""
+        text = self.words(decoded.tokens).strip() if believed else ""
         return Heard(text, decoded.tokens, seconds, decoded.stopped, decoded.avg_logprob, no_speech, window_s, tries)
 
     def listen(self, samples: Samples, window_s: int, max_tokens: int | None = None) -> tuple[Decoded, float]:
