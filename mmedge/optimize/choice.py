@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmedge.errors import MmedgeError
-from mmedge.optimize.pareto import Point, front, misses, winner
+from mmedge.optimize.pareto import Point, cost, front, misses, winner
 from mmedge.optimize.timing import base_of
 from mmedge.rated import Budget, Choice, Rated
 from mmedge.target import Goal
 
 WANTED = {"latency": "fastest", "size": "smallest", "balanced": "best in latency and size together"}
+SURE = {"latency": "faster", "size": "smaller", "balanced": "better in latency and size together"}
 SLOWER = "slower than fp32"
 
 
@@ -40,7 +41,8 @@ def choice(rated: Sequence[Rated], goal: Goal, budget: Budget, higher_is_better:
         winner(list(points.values()), points[base.name], goal, budget)
     rest = sorted((one for one in rated if one.name not in points), key=lambda one: not one.passed)
     marked = [timed[point.name].model_copy(update={"pareto": point.name in best, "note": _noted(timed[point.name])}) for point in order]
-    return Choice(chosen=order[0].name, why=_why(timed[order[0].name], base, goal, budget), rated=(*marked, *rest))
+    tied = any(cost(point, points[base.name], goal) < cost(order[0], points[base.name], goal) for point in _within(sure, budget))
+    return Choice(chosen=order[0].name, why=_why(timed[order[0].name], base, goal, budget, tied), rated=(*marked, *rest))
 
 
 def unmeasured(rated: Sequence[Rated], placed: str, there: str) -> Choice:
@@ -93,12 +95,14 @@ def _noted(one: Rated) -> str:
     return "; ".join([*others, *([SLOWER] if one.ratio is not None and one.ratio.low > 1 else [])])
 
 
-def _why(one: Rated, base: Rated, goal: Goal, budget: Budget) -> str:
+def _why(one: Rated, base: Rated, goal: Goal, budget: Budget, tied: bool) -> str:
+    """``tied``: others are as good by the goal, within what counts as clearly better."""
     limits = [f"--{name.replace('_', '-')} {value:g}" for name, value in budget.model_dump().items() if value is not None]
     within = f" within {', '.join(limits)}" if limits else ""
     if one.name == base.name:
-        return f"no other that holds is surely faster{within}" if goal == "latency" else f"the {WANTED[goal]} that holds{within}"
+        return f"no other that holds is surely {SURE[goal]}{within}"
     assert one.ratio is not None
     pace = f"{one.ratio.value:.2f} times {base.name} ({one.ratio.low:.2f} to {one.ratio.high:.2f})"
     slower = f", {SLOWER}" if one.ratio.low > 1 else ""
-    return f"the {WANTED[goal]} that holds{within}: {pace}{slower}, {one.size_mb:.1f} of {base.size_mb:.1f} MB"
+    first = f"the most accurate of the {WANTED[goal]} that hold" if tied else f"the {WANTED[goal]} that holds"
+    return f"{first}{within}: {pace}{slower}, {one.size_mb:.1f} of {base.size_mb:.1f} MB"

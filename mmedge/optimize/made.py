@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from mmedge import onnx_file
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError, first_line
-from mmedge.manifest import Variant
+from mmedge.manifest import File, Variant
 from mmedge.quantization import MODULES, Quantize
 from mmedge.runner import Graph
 from mmedge.target import Precision
@@ -133,8 +133,12 @@ def own_bytes(graph: Graph) -> int:
 
 
 def keep(bundle: Bundle, role: str, key: str, made: Made, backend: str, drift: float) -> Variant:
-    """Store a quantized graph in the bundle; the manifest is the caller's to change."""
+    """Store a quantized graph in the bundle; the manifest is the caller's to change. A weights file that it shares with its graph in fp32 is there already."""
     name = made.file.name.partition(".")[0]
-    weights = bundle.add(role, f"{name}{made.weights.suffix}", made.weights) if made.weights else None
+    shared = bundle.manifest.models[role].graphs[key].weights if key in bundle.manifest.models[role].graphs else None
+    if made.weights and shared and made.weights.name == PurePosixPath(shared.path).name:
+        weights: File | None = shared
+    else:
+        weights = bundle.add(role, f"{name}{made.weights.suffix}", made.weights) if made.weights else None
     file = bundle.add(role, f"{name}{made.file.suffix}", made.file)
     return Variant(precision=made.precision, backend=backend, file=file, weights=weights, method=made.method, kept_float=made.kept_float, drift=min(drift, 1e9))

@@ -54,6 +54,12 @@ def front(points: Sequence[Point]) -> list[Point]:
     return sorted((point for point in points if not any(other.beats(point) for other in points)), key=lambda point: point.latency_ms)
 
 
+def cost(point: Point, base: Point, goal: Goal) -> float:
+    """What a goal makes little of, as a share of fp32's."""
+    shares = point.latency_ms / base.latency_ms, point.size_mb / base.size_mb
+    return {"latency": shares[0], "size": shares[1], "balanced": sqrt(shares[0] * shares[1])}[goal]
+
+
 def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | None = None) -> Point:
     """The one that is chosen: of those within 5 % of the best by the goal, the most accurate; of equally accurate ones, the first.
 
@@ -66,15 +72,10 @@ def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | No
         MmedgeError: none keeps the budget: the nearest is named.
     """
     within = [point for point in points if not (budget and misses(budget, point))]
-
-    def cost(point: Point) -> float:
-        shares = point.latency_ms / base.latency_ms, point.size_mb / base.size_mb
-        return {"latency": shares[0], "size": shares[1], "balanced": sqrt(shares[0] * shares[1])}[goal]
-
     if within:
-        least = min(map(cost, within))
-        return max((point for point in within if CLEARLY * cost(point) <= least), key=lambda point: point.gain)
+        least = min(cost(point, base, goal) for point in within)
+        return max((point for point in within if CLEARLY * cost(point, base, goal) <= least), key=lambda point: point.gain)
     assert budget is not None
-    nearest = min(points, key=cost)
+    nearest = min(points, key=lambda point: cost(point, base, goal))
     said = "; ".join(f"{point.name} {misses(budget, point)}" for point in front(points))
     raise MmedgeError(f"no candidate keeps the budget: {said}", f"raise the limit, or take what comes nearest, {nearest.name}, without one")

@@ -22,6 +22,7 @@ from mmedge.manifest import Quantized
 from mmedge.optimize import judging
 from mmedge.optimize.calibration import SAMPLES
 from mmedge.optimize.choice import choice, unmeasured
+from mmedge.optimize.feeding import calibrated
 from mmedge.optimize.opening import runs_here
 from mmedge.optimize.quantized import Quantization
 from mmedge.optimize.stored import keep_all
@@ -81,7 +82,7 @@ def quantize_all(path: Path, target: Target, data: Data, report: Report) -> Quan
     bundle = Bundle.open(path)
     untouched = {role: why for role in bundle.manifest.models if (why := _why_not(bundle, role, data))}
     if len(untouched) == len(bundle.manifest.models):
-        choose(bundle.manifest, data, None, None, SETTING)  # says which columns there should be
+        choose(bundle.manifest, data, None, None, SETTING, without_answers=True)  # says which columns there should be
     models: dict[str, Quantized] = {}
     for role in bundle.manifest.models:
         if role not in untouched:
@@ -107,9 +108,9 @@ def _undoing(bundle: Bundle) -> Iterator[None]:
 def _why_not(bundle: Bundle, role: str, data: Data) -> str:
     """Why the data do not judge a model; empty where they do."""
     try:
-        choose(bundle.manifest, data, role, None, SETTING)
+        choose(bundle.manifest, data, role, None, SETTING, without_answers=True)
     except MmedgeError:
-        return f"{data.name} has no right answers for it"
+        return f"{data.name} has nothing that it takes"
     return ""
 
 
@@ -132,7 +133,7 @@ def _quantized(work: Work, wanted: Wanted) -> Quantized:
         higher_is_better=whole.metric.higher_is_better,
         data=work.data.name,
         fingerprint=work.fingerprint,
-        samples=min(work.samples, len(work.data)),
+        samples=calibrated(work).samples,
         setting={name: str(getattr(work.setting, name)) for name in work.task.depends},
         fp32=judging.interval(judging.metric(work, {})),
         whole=judging.interval(whole.metric),

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from mmedge.documents import Document
 from mmedge.manifest import Quantized
+from mmedge.profile.table import width
 from mmedge.rated import Choice, Interval, Loss, Rated
 
-WIDTH = 100
 POINT = 0.01
 """Of a metric between 0 and 1."""
 WORDS = {"kept": "kept", "undecided": "unsure", "lost": "lost"}
@@ -101,4 +101,4 @@ def _interval(one: Interval) -> str:
 
 
 def _wrapped(said: str, first: str, rest: str | None = None) -> list[str]:
-    return textwrap.wrap(said, WIDTH, initial_indent=first, subsequent_indent=first if rest is None else rest, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(said, width(), initial_indent=first, subsequent_indent=first if rest is None else rest, break_long_words=False, break_on_hyphens=False)

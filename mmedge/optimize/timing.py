@@ -68,6 +68,8 @@ class Bench:
     feeds: Feeds
     report: Report
     clock: Clock = REAL
+    asked: str = ""
+    """When, where what was measured at another time is not to be taken."""
 
 
 def measured(survivors: Sequence[Survivor], bench: Bench) -> list[Rated]:

@@ -117,3 +117,9 @@ def test_nothing_is_chosen_where_nothing_is_timed():
     assert found.why == "nothing is timed here: on the board"
     assert not any(one.pareto for one in found.rated)
     assert unmeasured(untimed, "ort static", "there").chosen == "ort static"
+
+
+def test_why_says_whether_another_is_faster_but_less_accurate():
+    other = rated("ort other", 0.799, 0.41, 26.0)
+    assert choice([FP32, STATIC, other], "latency", NO_LIMIT, True).why.startswith("the most accurate of the fastest that hold: 0.41 times")
+    assert choice([FP32, other], "latency", NO_LIMIT, True).why.startswith("the fastest that holds: 0.41 times")
