@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmedge.assistant.api import open_assistant as open
     from mmedge.bundle import Bundle
-    from mmedge.errors import MmedgeError
+    from mmedge.errors import MmedgeError, MmedgeWarning
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "MmedgeError", "__version__", "open"]
+__all__ = ["Bundle", "MmedgeError", "MmedgeWarning", "__version__", "open"]
 
-_HOMES = {"open": ("mmedge.assistant.api", "open_assistant"), "Bundle": ("mmedge.bundle", "Bundle"), "MmedgeError": ("mmedge.errors", "MmedgeError")}
+_HOMES = {
+    "open": ("mmedge.assistant.api", "open_assistant"),
+    "Bundle": ("mmedge.bundle", "Bundle"),
+    "MmedgeError": ("mmedge.errors", "MmedgeError"),
+    "MmedgeWarning": ("mmedge.errors", "MmedgeWarning"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -40,6 +40,8 @@ def as_chosen(placed: Placement, choice: Choice) -> bool:
 
 def refusal(rated: Rated, target: Target) -> tuple[str, str]:
     """Why a candidate cannot be opened here, and what to do about it; both empty where it can."""
+    if rated.backend not in target.backends:
+        return f"{target.name} no longer runs on {rated.backend}", ""
     facts = load_backend(rated.backend).probe(target)
     if not facts.available:
         return facts.reason, facts.fix
