@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
 
 from mmedge import fallback, features
 from mmedge.backends.tensorrt import flavour as flavours
@@ -73,9 +74,13 @@ def rechoose(bundle: Bundle, offers: Sequence[Offer], target: Target, report: Re
         MmedgeError: no candidate in fp32 runs here, or none keeps the budget.
     """
     there = bundle.manifest.quantized[target.name]
-    made = dict(there)
+    made, asked = dict(there), datetime.now(timezone.utc).isoformat()
     for role, quantized in there.items():
-        choices = {offer.key: _anew(bundle, offer, target, quantized, report) for offer in offers if offer.role == role and offer.key in quantized.graphs}
+        choices = {
+            offer.key: _anew(bundle, offer, Bench(target, offer.golden.graph(offer.key)[0], report, asked=asked), quantized)
+            for offer in offers
+            if offer.role == role and offer.key in quantized.graphs
+        }
         made[role] = _settled(quantized, {**quantized.graphs, **choices})
         for warning in made[role].warnings:
             if warning not in quantized.warnings:
@@ -87,21 +92,22 @@ def _only_builds(target: Target) -> bool:
     return flavours.options(target).trtexec and flavours.version("tensorrt") is None
 
 
-def _anew(bundle: Bundle, offer: Offer, target: Target, quantized: Quantized, report: Report) -> Choice:
+def _anew(bundle: Bundle, offer: Offer, bench: Bench, quantized: Quantized) -> Choice:
     survivors: list[Survivor] = []
     others: list[Rated] = []
-    found = quantized.graphs[offer.key]
-    for rated in sorted(found.rated, key=lambda one: (target.backends.index(one.backend), PRECISIONS.index(one.precision))):
+    found, target = quantized.graphs[offer.key], bench.target
+    order = {backend: place for place, backend in enumerate(target.backends)}
+    for rated in sorted(found.rated, key=lambda one: (order.get(one.backend, len(order)), PRECISIONS.index(one.precision))):
         if not rated.passed or rated.left_out:
             others.append(rated)
         elif why := _unfit(bundle, offer, rated, target, anew=True):
-            report(f"{offer.name}: {rated.name} is not measured: {why}")
+            bench.report(f"{offer.name}: {rated.name} is not measured: {why}")
             others.append(rated.model_copy(update=UNTIMED))
         else:
             bound = () if rated.backend == "tensorrt" else features.rests_on(rated.precision)
             fresh = rated.model_copy(update={**UNTIMED, "features": bound})
             survivors.append(Survivor(fresh, rated.backend, _candidate(offer, rated), None))
-    timed = measured(survivors, Bench(target, offer.golden.graph(offer.key)[0], report)) if survivors else []
+    timed = measured(survivors, bench) if survivors else []
     if base_of(timed) is None:
         raise MmedgeError(f"{offer.name} runs in fp32 on no backend of {target.name} here: there is nothing to compare with", "mmedge doctor")
     return choice((*timed, *others), quantized.goal, quantized.budget, quantized.higher_is_better)

@@ -80,6 +80,9 @@ def place(bundle: Bundle, target: Target, report: Report, *, anew: bool = False)
         else:
             choice = fallback.choice_of(made, offer.role, offer.key, target)
             chosen = kept(bundle, offer, target, choice) if choice else None
+            if choice and not chosen:
+                anew_here = f"mmedge compile {bundle.path} --target {target.name} --rechoose"
+                report(f"{offer.name}: nothing of what was quantized is chosen on this machine; to measure it here: {anew_here}")
             placed = chosen or _place(bundle, offer, target, before.get(offer.name))
         placements[offer.name] = placed
         if target.boards and offer.wanted[0] == "tensorrt" and (placed.backend == "tensorrt" or placed.state == "ready"):

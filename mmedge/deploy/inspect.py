@@ -10,6 +10,7 @@ from mmedge.deploy.whole import hold_whole
 from mmedge.evaluate.drift import HALF_BOUND
 from mmedge.fallback import FEATURES, missing
 from mmedge.manifest import Gate, Manifest, Onnx, Placement, Quantized, Tensor, Variant
+from mmedge.optimize.gate import POINT
 
 STATES = {"ready": "", "built": " (built, not opened yet)", "on-device": " (on the device)"}
 
@@ -97,9 +98,9 @@ def _lacking(placed: Placement) -> str:
 
 def _judged(role: str, found: Quantized) -> str:
     """What quantizing a model came to."""
-    loss, allowed = found.loss.found, found.loss.allowed
-    figures = f"{found.metric} {found.whole.value:.3f}, in fp32 {found.fp32.value:.3f}: {loss.value:+.4f} lost ({loss.low:+.4f} to {loss.high:+.4f})"
-    return f"quantized {role} by {found.task} on {found.data}: {figures}, {allowed:g} allowed: {found.loss.word}"
+    lost = [value / POINT for value in (found.loss.found.value, found.loss.found.low, found.loss.found.high, found.loss.allowed)]
+    points = f"{lost[0]:+.2f} points lost ({lost[1]:+.2f} to {lost[2]:+.2f}), {lost[3]:g} allowed: {found.loss.word}"
+    return f"quantized {role} by {found.task} on {found.data}: {found.metric} {found.whole.value:.3f}, in fp32 {found.fp32.value:.3f}: {points}"
 
 
 def _unproven(manifest: Manifest, target: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -87,3 +88,28 @@ def test_the_graph_itself_is_untouched(graph, tmp_path):
     assert graph.path.read_bytes() == before
     with ort.open(Engine(Candidate(graph, "fp32")), TARGET) as runner:
         assert runner.outputs == graph.outputs
+
+
+def test_a_file_that_is_in_8_bits_already_is_opened_as_it_is(graph, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    made = ort.compile(Candidate(graph, "int8"), TARGET, tmp_path / "scratch").path
+    variant = replace(graph, path=made, sha256="1" * 64, precision="int8")
+    again = ort.compile(Candidate(variant, "int8"), TARGET, tmp_path / "again")
+    assert again.path is None
+    with ort.open(again, TARGET) as runner:
+        assert runner.executed()["precision"] == "int8"
+    with ort.open(Engine(Candidate(variant, "fp32")), TARGET) as runner:
+        assert runner.executed()["precision"] == "int8"  # whatever it is called
+
+
+def test_a_file_that_is_called_int8_and_holds_no_integers(graph):
+    with ort.open(Engine(Candidate(replace(graph, precision="int8"), "int8")), TARGET) as runner:
+        assert runner.executed()["precision"] == "fp32"
+
+
+@pytest.mark.parametrize(("precision", "threads"), [("int8", 1), ("int4", 0)])
+def test_one_thread_is_for_few_weights_not_for_few_bytes(graph, monkeypatch, precision, threads):
+    """As many bytes hold four times, or eight times, as many weights as in fp32."""
+    monkeypatch.setattr(ort, "ONE_THREAD_BYTES", 6 * graph.size_bytes)
+    with ort.open(Engine(Candidate(replace(graph, precision=precision), precision)), TARGET) as runner:
+        assert (runner.executed()["threads"] == "1") == (threads == 1)

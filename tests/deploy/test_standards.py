@@ -156,7 +156,7 @@ def test_a_list_says_what_runs_and_what_it_rests_on(quantized, monkeypatch):
     assert any(line.startswith("    as ort quick: eyes/quick.") and line.endswith("(int8; differs from fp32 by 9.0%)") for line in said)
     assert "  eyes/image_encoder: ort int8 quick: the fastest that holds" in said
     assert f"    rests on {FLAG}; this CPU lacks {FLAG}: here it runs as the next candidate" in said
-    judged = "quantized eyes by classification on pictures: accuracy 0.896, in fp32 0.900: +0.0040 lost (+0.0030 to +0.0050), 0.01 allowed: kept"
+    judged = "quantized eyes by classification on pictures: accuracy 0.896, in fp32 0.900: +0.40 points lost (+0.30 to +0.50), 1 allowed: kept"
     assert f"  {judged}" in said
     assert f"  {judged}" in summary(manifest_of(quantized), quantized).splitlines()
 

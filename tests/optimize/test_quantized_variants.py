@@ -46,9 +46,9 @@ def test_each_is_opened_where_it_was_placed(apart, toy_bundle, tmp_path):
         placed = manifest.Placement(state="ready", backend=backend, precision=one.precision, reason="", made_of=variant.file.sha256)
         bundle.manifest = bundle.manifest.model_copy(update={"engines": {CPU.name: {"eyes/decodes": placed}}})
         with bundle.runner("eyes", "decodes", CPU) as runner:
-            got = runner.run(feeds)["logits"]
+            got, executed = runner.run(feeds)["logits"], runner.executed()
         assert 1e-4 < relative(got, expected) < 0.25
-        assert runner.inputs == graph.inputs
+        assert runner.inputs == graph.inputs and executed["precision"] == one.precision
 
 
 def test_what_is_fp16_keeps_its_name():
