@@ -86,7 +86,9 @@ def _point(one: Rated, higher_is_better: bool) -> Point:
     """Memory in whole megabytes: readings of one candidate differ by less."""
     if one.metric is None or one.latency_ms is None:
         raise MmedgeError(f"{one.name} was not evaluated", "quantize again: mmedge quantize")
-    return Point(one.name, one.metric.value, one.latency_ms, one.size_mb, float(round(one.memory_mb or 0.0)), higher_is_better)
+    scale = one.latency_ms / one.ratio.value if one.ratio else 0.0
+    between_ms = (scale * one.ratio.low, scale * one.ratio.high) if one.ratio else None
+    return Point(one.name, one.metric.value, one.latency_ms, one.size_mb, float(round(one.memory_mb or 0.0)), higher_is_better, between_ms)
 
 
 def _noted(one: Rated) -> str:

@@ -25,6 +25,8 @@ class Point:
     memory_mb: float
     higher_is_better: bool = True
     """Of the metric."""
+    between_ms: tuple[float, float] | None = None
+    """The 95 % interval of the latency, where it has one."""
 
     @property
     def gain(self) -> float:
@@ -61,7 +63,9 @@ def cost(point: Point, base: Point, goal: Goal) -> float:
 
 
 def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | None = None) -> Point:
-    """The one that is chosen: of those within 5 % of the best by the goal, the most accurate; of equally accurate ones, the first.
+    """The one that is chosen: of those that are as good as the best by the goal, the most accurate; of equally accurate ones, the first.
+
+    As good is what is within 5 % of it, and by latency what has an interval that reaches the best one's.
 
     Args:
         points: in order of preference.
@@ -73,9 +77,15 @@ def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | No
     """
     within = [point for point in points if not (budget and misses(budget, point))]
     if within:
-        least = min(cost(point, base, goal) for point in within)
-        return max((point for point in within if CLEARLY * cost(point, base, goal) <= least), key=lambda point: point.gain)
+        best = min(within, key=lambda point: cost(point, base, goal))
+        return max((point for point in within if _as_good(point, best, base, goal)), key=lambda point: point.gain)
     assert budget is not None
     nearest = min(points, key=lambda point: cost(point, base, goal))
     said = "; ".join(f"{point.name} {misses(budget, point)}" for point in front(points))
     raise MmedgeError(f"no candidate keeps the budget: {said}", f"raise the limit, or take what comes nearest, {nearest.name}, without one")
+
+
+def _as_good(point: Point, best: Point, base: Point, goal: Goal) -> bool:
+    if CLEARLY * cost(point, base, goal) <= cost(best, base, goal):
+        return True
+    return goal == "latency" and point.between_ms is not None and best.between_ms is not None and point.between_ms[0] <= best.between_ms[1]

@@ -56,6 +56,13 @@ def test_of_nearly_equal_ones_the_more_accurate_is_taken():
     assert choice([FP32, STATIC, rated("ort other", 0.799, 0.41, 26.0)], "latency", NO_LIMIT, True).chosen == "ort other"
 
 
+def test_what_the_noise_does_not_tell_apart_counts_as_nearly_equal():
+    """0.30 to 0.50 against 0.45 to 0.65: a tenth and more in the middle, and nobody knows."""
+    static, other = rated("ort static", 0.796, 0.4, 26.0, spread=0.1), rated("ort other", 0.799, 0.55, 26.0, spread=0.1)
+    assert choice([FP32, static, other], "latency", NO_LIMIT, True).chosen == "ort other"
+    assert choice([FP32, STATIC, other], "latency", NO_LIMIT, True).chosen == "ort static"
+
+
 def test_a_metric_that_is_better_when_lower():
     assert choice([FP32, STATIC, rated("ort other", 0.790, 0.41, 26.0)], "latency", NO_LIMIT, False).chosen == "ort other"
     assert choice([FP32, STATIC, WEIGHTS], "latency", Budget(min_metric=0.797), False).chosen == "ort static"
