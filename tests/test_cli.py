@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "export", "compile", "check", "eval", "profile", "compare", "push", "run", "targets", "recipes", "doctor", "inspect"]
+COMMANDS = ["demo", "export", "compile", "check", "eval", "quantize", "profile", "compare", "push", "run", "targets", "recipes", "doctor", "inspect"]
 
 
 def mmedge(*arguments, **environment):

@@ -19,6 +19,7 @@ from mmedge.deploy.push import Release
 from mmedge.documents import Failure
 from mmedge.evaluate.evaluation import Evaluation
 from mmedge.manifest import Manifest
+from mmedge.optimize.quantized import Quantization
 from mmedge.profile.compare import Comparison
 from mmedge.profile.report import Profiles, Report
 from mmedge.recipe import Recipe, Recipes
@@ -26,7 +27,25 @@ from mmedge.target import Target, Targets
 from mmedge.turn import Turn
 
 FOLDER = Path(__file__).parents[1] / "mmedge" / "schemas"
-DOCUMENTS = [Bisection, Comparison, Diagnosis, Evaluation, Failure, Manifest, Plan, Profiles, Recipe, Recipes, Release, Report, Summary, Target, Targets, Turn]
+DOCUMENTS = [
+    Bisection,
+    Comparison,
+    Diagnosis,
+    Evaluation,
+    Failure,
+    Manifest,
+    Plan,
+    Profiles,
+    Quantization,
+    Recipe,
+    Recipes,
+    Release,
+    Report,
+    Summary,
+    Target,
+    Targets,
+    Turn,
+]
 
 
 def _path(document):
