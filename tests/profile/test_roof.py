@@ -76,6 +76,15 @@ def test_the_share_of_the_roof(graph):
     assert (found.least_ms, found.percent, found.bound, found.gflops_s, found.gb_s) == (10.0, 25.0, "compute", 100.0, 10.0)
 
 
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_what_was_quantized_is_held_to_the_roof_of_integers(graph, precision):
+    """Its FLOPs are those of the graph in fp32."""
+    where = placed(precision).model_copy(update={"made_of": "0" * 64})
+    found = held(graph, 10.0, Ruler(fp32=[100.0], int8=[400.0]), where=where)
+    assert (found.flops, found.least_ms, found.percent) == (10**9, 2.5, 25.0)
+    assert "all of it is held to the roof of int8" in found.next
+
+
 def test_bound_by_memory(graph):
     found = held(graph, 40.0, Ruler(fp32=[100.0]), flops=10**6, size=10**8)
     assert (found.least_ms, found.percent, found.bound) == (10.0, 25.0, "bandwidth")
