@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmedge.bundle import Bundle
 from mmedge.deploy.whole import hold_whole
 from mmedge.evaluate.drift import HALF_BOUND
-from mmedge.fallback import FEATURES, missing
+from mmedge.fallback import FEATURES, as_chosen, missing
 from mmedge.manifest import Gate, Manifest, Onnx, Placement, Quantized, Tensor, Variant
 from mmedge.optimize.gate import POINT
 
@@ -63,7 +64,7 @@ def describe(manifest: Manifest) -> str:
             lines += [f"    rests on {', '.join(flags)}{_lacking(placed)}" for flags in [placed.key.get(FEATURES, "").split()] if flags]
             lines += [f"    {one.kind}: {one.on}{f' ({one.note})' if one.note else ''}" for one in placed.evidence]
         lines += [f"  {line}" for line in _unproven(manifest, target)]
-        lines += [f"  {line}" for role, found in manifest.quantized.get(target, {}).items() for line in (_judged(role, found), *found.warnings)]
+        lines += [f"  {line}" for role, found in manifest.quantized.get(target, {}).items() for line in (_judged(role, found, placements), *found.warnings)]
         lines += [f"  build plan: {file.path}" for file in manifest.plans.get(target, ())]
     for check, gates in manifest.gates.items():
         if not gates:  # nothing was traced: the model came as ONNX
@@ -96,11 +97,14 @@ def _lacking(placed: Placement) -> str:
     return f"; this CPU lacks {', '.join(lacking)}: here it runs as the next candidate" if lacking else ""
 
 
-def _judged(role: str, found: Quantized) -> str:
-    """What quantizing a model came to."""
+def _judged(role: str, found: Quantized, placements: Mapping[str, Placement]) -> str:
+    """What quantizing a model came to, and which of its graphs run otherwise now."""
     lost = [value / POINT for value in (found.loss.found.value, found.loss.found.low, found.loss.found.high, found.loss.allowed)]
     points = f"{lost[0]:+.2f} points lost ({lost[1]:+.2f} to {lost[2]:+.2f}), {lost[3]:g} allowed: {found.loss.word}"
-    return f"quantized {role} by {found.task} on {found.data}: {found.metric} {found.whole.value:.3f}, in fp32 {found.fp32.value:.3f}: {points}"
+    placed = {key: placements.get(f"{role}/{key}") for key in found.graphs}
+    others = [key for key, one in placed.items() if one and not as_chosen(one, found.graphs[key])]
+    now = f"; not as it runs now: {', '.join(others)} {'is' if len(others) == 1 else 'are'} placed otherwise" if others else ""
+    return f"quantized {role} by {found.task} on {found.data}: {found.metric} {found.whole.value:.3f}, in fp32 {found.fp32.value:.3f}: {points}{now}"
 
 
 def _unproven(manifest: Manifest, target: str) -> list[str]:
@@ -135,7 +139,7 @@ def summary(manifest: Manifest, path: Path) -> str:
             kinds = ", ".join(dict.fromkeys(one.kind for one in placed.evidence))
             size = f", {placed.file.size_bytes / 1e6:.1f} MB" if placed.file else ""
             lines.append(f"  {name}: {_runs_as(manifest, name, placed)}{size}{f' (evidence: {kinds})' if kinds else ''}")
-        lines += [f"  {_judged(role, found)}" for role, found in manifest.quantized.get(target, {}).items()]
+        lines += [f"  {_judged(role, found, placements)}" for role, found in manifest.quantized.get(target, {}).items()]
         lines += [f"  {line}" for line in _unproven(manifest, target)]
         if plan := manifest.plans.get(target):
             lines.append(f"  build plan: {plan[0].path}, with a script for each TensorRT")

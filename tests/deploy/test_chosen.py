@@ -15,6 +15,7 @@ from mmedge.bundle import Bundle
 from mmedge.deploy import chosen as under_test
 from mmedge.deploy.check import check
 from mmedge.deploy.compile import compile
+from mmedge.deploy.inspect import summary
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.recorded import pack_outputs
 from mmedge.manifest import Variant
@@ -89,6 +90,7 @@ def test_without_its_features_the_next_is_placed_and_that_is_said(toy_bundle, mo
     assert placed(toy_bundle).made_of == quantized_of(toy_bundle).graphs[KEY].of("ort spare").made_of
     assert said == [f"{GRAPH}: ort int8 (ort quick rests on {FLAG}, which this CPU lacks; to choose anew here: --rechoose)"]
     check(toy_bundle, CPU, quiet)  # without a warning: it is placed so now
+    assert summary(manifest_of(toy_bundle), toy_bundle).endswith("kept; not as it runs now: image_encoder is placed otherwise")
 
 
 def test_a_choice_that_computes_something_else_here_is_passed_over(toy_bundle, monkeypatch, never_timed):
