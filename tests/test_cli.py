@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from evaluate.data_sets import colours
 
 COMMANDS = ["demo", "export", "compile", "check", "eval", "quantize", "profile", "compare", "push", "run", "targets", "recipes", "doctor", "inspect"]
 
@@ -94,6 +95,22 @@ def test_the_toy_goes_all_the_way(tmp_path):
         status, out, said = mmedge(command, bundle, *arguments, "--json")
         assert status == 0, said
         assert json.loads(out)["schema"] == "mmedge.bundle/1"
+
+
+@pytest.mark.full
+def test_the_toy_is_quantized_as_far_as_it_can_be(tmp_path):
+    bundle = tmp_path / "toy.bundle"
+    colours(tmp_path / "pictures")
+    status, out, said = mmedge("export", "toy", "--target", "cpu", "--data", tmp_path / "pictures", "-o", bundle, MMEDGE_CACHE=tmp_path / "cache")
+    assert status == 0, said
+    assert "eyes on cpu: classification on pictures, 9 units; accuracy of fp32 is 1.000" in out
+    assert "cpu: ready, 3 of 3 checks passed" in out
+    status, out, said = mmedge("quantize", bundle, "--target", "cpu", "--data", tmp_path / "pictures", "--json", MMEDGE_CACHE=tmp_path / "cache")
+    assert status == 0, said
+    made = json.loads(out)
+    assert made["schema"] == "mmedge.quantization/1"
+    assert made["models"]["eyes"]["graphs"]["image_encoder"]["chosen"] == "ort fp32"
+    assert "is made" not in said
 
 
 @pytest.mark.full

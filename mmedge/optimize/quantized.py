@@ -14,6 +14,8 @@ from mmedge.rated import Choice, Interval, Loss, Rated
 
 POINT = 0.01
 """Of a metric between 0 and 1."""
+DOUBT = "too few to tell"
+"""In a note of what is undecided (``mmedge.optimize.gate``)."""
 WORDS = {"kept": "kept", "undecided": "unsure", "lost": "lost"}
 
 
@@ -55,7 +57,7 @@ def _graph(key: str, choice: Choice) -> list[str]:
     wide = max(len(key) - 1, *(len(one.name) for one in shown))
     lines = [f"{key:{wide + 3}}  metric             points lost                 times fp32            ms      MB  memory"]
     for one in shown:
-        lines += [_row(one, choice.chosen, wide), *_wrapped(_said(one), " " * 6)]
+        lines += [_row(one, choice.chosen, wide), *_wrapped(_said(one, doubted=one.name == choice.chosen), " " * 6)]
     lines += [line for one in choice.rated if not one.passed for line in _wrapped(f"{one.name} is out: {one.note}", "   ", "      ")]
     return [*lines, *_wrapped(f"{choice.chosen}: {choice.why}", " > ", "   ")]
 
@@ -76,11 +78,12 @@ def _lost(loss: Loss | None) -> str:
     return f"{found.value / POINT:+6.2f} {f'{found.low / POINT:+.1f} to {found.high / POINT:+.1f}':>12} {WORDS[loss.word]:6}"
 
 
-def _said(one: Rated) -> str:
-    """What else there is to know of a candidate."""
+def _said(one: Rated, doubted: bool) -> str:
+    """What else there is to know of a candidate; ``doubted``: also how many units would tell."""
+    note = "; ".join(part for part in one.note.split("; ") if doubted or DOUBT not in part)
     some = ", ".join(one.kept_float[:3]) + (f" and {len(one.kept_float) - 3} more" if len(one.kept_float) > 3 else "")
     kept = f"in float so that it holds, found in {one.evaluations} evaluations: {some}" if one.evaluations else f"in float: {some}" if some else ""
-    return "; ".join(filter(None, (one.note, kept, "left out of the bundle" if one.left_out else "")))
+    return "; ".join(filter(None, (note, kept, "left out of the bundle" if one.left_out else "")))
 
 
 def _whole(role: str, found: Quantized) -> list[str]:
