@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from quantized_toy import quantized_toy
 from tampering import edit, grown
 
 from mmedge.bundle import MANIFEST, Bundle
@@ -32,6 +33,17 @@ def test_a_push_brings_what_the_manifest_names_and_nothing_else(board, toy_bundl
     assert (made.dir, made.previous, made.uploaded_bytes, made.reused_bytes) == (str(folder), None, total, 0)
     assert [gate.name for gate in made.gates] == [gate.name for gate in manifest.gates["check cpu"]]
     assert "verified on board: 7 files" in said
+
+
+def test_candidates_and_what_they_gave_are_delivered(board, toy_bundle, said):
+    quantized_toy(toy_bundle)
+    board.answers(toy_bundle)
+    made = push(toy_bundle, "board", "cpu", said.append)
+    there = Bundle.open(board.home / "mmedge" / "toy" / "current")
+    assert there.manifest.quantized == Bundle.open(toy_bundle).manifest.quantized
+    assert all(there.file(file) for file in there.manifest.files())
+    edit(toy_bundle, ("quantized", "cpu", "eyes", "graphs", "image_encoder", "chosen"), "ort spare")
+    assert push(toy_bundle, "board", "cpu", said.append).release != made.release  # another choice is another bundle
 
 
 def test_only_what_changed_crosses_the_network(board, toy_bundle, delivered):
