@@ -16,7 +16,7 @@ POINT = 0.01
 """Of a metric between 0 and 1."""
 DOUBT = "too few to tell"
 """In a note of what is undecided (``mmedge.optimize.gate``)."""
-WORDS = {"kept": "kept", "undecided": "unsure", "lost": "lost"}
+WORDS = {"kept": "kept", "undecided": "open", "lost": "lost"}
 
 
 class Quantization(Document):
@@ -49,13 +49,14 @@ def _model(role: str, target: str, found: Quantized) -> str:
     lines += ["", *_whole(role, found)]
     lines += [line for warning in found.warnings for line in _wrapped(f"warning: {warning}", "")]
     lines += _legend(found)
-    return "\n".join([*lines, *_wrapped(f"measured on {found.machine}", "")])
+    timed = any(one.latency_ms is not None for choice in found.graphs.values() for one in choice.rated)
+    return "\n".join([*lines, *_wrapped(f"{'measured' if timed else 'judged'} on {found.machine}", "")])
 
 
 def _graph(key: str, choice: Choice) -> list[str]:
     shown = [one for one in choice.rated if one.passed]
     wide = max(len(key) - 1, *(len(one.name) for one in shown))
-    lines = [f"{key:{wide + 3}}  metric             points lost                 times fp32            ms      MB  memory"]
+    lines = [f"{key:{wide + 3}} {'metric':15} {'points lost':22} {'times fp32':14} {'ms':>7} {'MB':>6} {'mem':>5}"]
     for one in shown:
         lines += [_row(one, choice.chosen, wide), *_wrapped(_said(one, doubted=one.name == choice.chosen), " " * 6)]
     lines += [line for one in choice.rated if not one.passed for line in _wrapped(f"{one.name} is out: {one.note}", "   ", "      ")]
@@ -64,18 +65,22 @@ def _graph(key: str, choice: Choice) -> list[str]:
 
 def _row(one: Rated, chosen: str, wide: int) -> str:
     marks = f"{'>' if one.name == chosen else ' '}{'*' if one.pareto else ' '}"
-    metric = f"{one.metric.value:6.3f} {one.metric.low:5.3f}-{one.metric.high:5.3f}" if one.metric else f"{'-':>6} {'':11}"
-    ratio = f"{one.ratio.value:5.2f} {one.ratio.low:4.2f}-{one.ratio.high:4.2f}" if one.ratio else f"{'-':>5} {'':9}"
-    ms = f"{one.latency_ms:8.4g}" if one.latency_ms is not None else f"{'-':>8}"
-    memory = f"{one.memory_mb:7.0f}" if one.memory_mb is not None else f"{'-':>7}"
-    return f"{marks} {one.name:{wide}}  {metric} {_lost(one.loss)} {ratio} {ms} {one.size_mb:7.1f} {memory}".rstrip()
+    metric = f"{one.metric.value:5.3f} {_share(one.metric.low)}-{_share(one.metric.high)}" if one.metric else "-"
+    ratio = f"{one.ratio.value:4.2f} {one.ratio.low:4.2f}-{one.ratio.high:4.2f}" if one.ratio else "-"
+    ms = f"{one.latency_ms:.4g}" if one.latency_ms is not None else "-"
+    memory = f"{one.memory_mb:.0f}" if one.memory_mb is not None else "-"
+    return f"{marks} {one.name:{wide}} {metric:15} {_lost(one.loss):22} {ratio:14} {ms:>7} {one.size_mb:6.1f} {memory:>5}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
 
 
 def _lost(loss: Loss | None) -> str:
     if loss is None:
-        return f"{'-':>6} {'':19}"
+        return "-"
     found = loss.found
-    return f"{found.value / POINT:+6.2f} {f'{found.low / POINT:+.1f} to {found.high / POINT:+.1f}':>12} {WORDS[loss.word]:6}"
+    return f"{found.value / POINT:+6.2f} {f'{found.low / POINT:+.1f}..{found.high / POINT:+.1f}':>10} {WORDS[loss.word]}"
 
 
 def _said(one: Rated, doubted: bool) -> str:
@@ -95,8 +100,8 @@ def _whole(role: str, found: Quantized) -> list[str]:
 
 def _legend(found: Quantized) -> list[str]:
     words = {one.loss.word for choice in found.graphs.values() for one in choice.rated if one.passed and one.loss} | {found.loss.word}
-    unsure = ["unsure: the loss is within what is allowed, its interval is not: more data would tell"] if "undecided" in words else []
-    return ["> chosen, * none that holds is better in one of metric, ms, MB and memory and worse in none", *unsure]
+    unsure = ["open: the loss is within what is allowed, its interval is not: more data would tell"] if "undecided" in words else []
+    return ["> chosen; * no other that holds is better in one of metric, ms, MB and mem, and worse in none", *unsure]
 
 
 def _interval(one: Interval) -> str:

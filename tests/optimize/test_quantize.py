@@ -20,7 +20,7 @@ from mmedge.optimize import judging, stored, timing
 from mmedge.optimize import quantize as module
 from mmedge.optimize.made import Made
 from mmedge.optimize.quantize import Asked, Wanted, quantize, quantize_all
-from mmedge.optimize.quantized import table
+from mmedge.optimize.quantized import Quantization, table
 from mmedge.optimize.survivors import Sifted, Survivor
 from mmedge.rated import Budget, Interval, Rated
 from mmedge.runner import Candidate
@@ -208,13 +208,24 @@ def test_all_roles_that_the_data_judge(world):
     assert manifest(world).quantized["cpu"][ROLE].graphs[KEY].chosen == "ort quick"
 
 
-def test_the_table_says_what_there_is_to_know(world):
+def test_the_table_says_what_there_is_to_know(world, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     said = table(world.run())
     assert said.splitlines()[0].startswith("eyes on cpu: classification on pictures, 9 units; accuracy of fp32 is 1.000")
-    rows = {line[3:].split("  ")[0]: line for line in said.splitlines() if line[:2].strip() in ("", ">", "*", ">*") and line.startswith((" ", ">"))}
-    assert rows["ort quick"].startswith(">* ort quick")
-    assert rows["ort quick"].split()[-3:] == ["0.8", "1.0", "3"]
+    row = next(line for line in said.splitlines() if line.startswith(">* ort quick "))
+    assert row.split()[-3:] == ["0.8", "1.0", "3"]
     assert "ort dynamic is out: 40 points lost" in said
     assert " > ort quick: the fastest that holds: 0.40 times ort fp32 (0.40 to 0.40), 1.0 of 1.0 MB" in said
     assert "eyes as a whole: accuracy 1.000" in said
-    assert max(map(len, said.splitlines())) <= 120
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_the_table_of_what_was_not_timed_has_no_figures_for_it(world):
+    found = world.run().models[ROLE]
+    untimed = [one.model_copy(update={"ratio": None, "latency_ms": None, "memory_mb": None}) for one in found.graphs[KEY].rated]
+    graphs = {KEY: found.graphs[KEY].model_copy(update={"rated": tuple(untimed)})}
+    made = Quantization(bundle="toy", target="jetson", models={ROLE: found.model_copy(update={"graphs": graphs})}, untouched={"ears": "no data"})
+    said = table(made).splitlines()
+    assert next(line for line in said if "ort small" in line).split()[-4:] == ["-", "-", "1.0", "-"]
+    assert any(line.startswith("judged on ") for line in said)
+    assert said[-1] == "ears stays as it is: no data"
