@@ -22,13 +22,15 @@ def choice(rated: Sequence[Rated], goal: Goal, budget: Budget, higher_is_better:
     be timed here last.
 
     Args:
-        rated: in order of preference; fp32 among them was timed.
+        rated: in order of preference.
 
     Raises:
-        MmedgeError: none keeps the budget: the nearest is named.
+        MmedgeError: none keeps the budget: the nearest is named; or no fp32 was timed.
     """
     base = base_of(rated)
-    assert base is not None
+    if base is None:
+        said = "; ".join(f"{one.name}: {one.note or 'cannot run here'}" for one in rated if one.precision == "fp32")
+        raise MmedgeError(f"no candidate in fp32 could be timed: {said}", "mmedge doctor says what is missing here")
     timed = {one.name: one for one in rated if one.passed and one.latency_ms is not None}
     points = {name: _point(one, higher_is_better) for name, one in timed.items()}
     best = {point.name for point in front(list(points.values()))}

@@ -110,6 +110,12 @@ def test_a_budget_that_none_keeps_is_refused_with_the_nearest():
     assert "ort static" in caught.value.fix
 
 
+def test_without_a_timed_fp32_there_is_nothing_to_compare_with():
+    refused = FP32.model_copy(update={"passed": False, "ratio": None, "latency_ms": None, "note": "out of memory"})
+    with pytest.raises(MmedgeError, match="no candidate in fp32 could be timed: ort fp32: out of memory"):
+        choice([refused, STATIC], "latency", NO_LIMIT, True)
+
+
 def test_alternatives_are_those_after_it_within_the_budget():
     found = choice(ALL, "latency", NO_LIMIT, True)
     assert alternatives(found, NO_LIMIT, True) == ["ort weights", "ort fp32", "far fp32"]
