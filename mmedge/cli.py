@@ -72,7 +72,8 @@ def compile(
 ) -> None:
     """Compile a bundle for a target.
 
-    Places every graph on a backend of the target: among several candidates, the fastest of those that hold the golden bound.
+    Places every graph on a backend of the target: among several candidates, the fastest of those that hold the golden bound. What mmedge
+    quantize chose stays, where this machine has what it rests on.
     """
     commands.compile_bundle(bundle, target, trtexec, rechoose, on, as_json)
 
