@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmedge.bundle import Bundle
+from mmedge.deploy.chosen import ANEW
 from mmedge.deploy.whole import hold_whole
 from mmedge.evaluate.drift import HALF_BOUND
 from mmedge.fallback import FEATURES, as_chosen, missing
@@ -104,6 +105,7 @@ def _judged(role: str, found: Quantized, placements: Mapping[str, Placement]) ->
     placed = {key: placements.get(f"{role}/{key}") for key in found.graphs}
     others = [key for key, one in placed.items() if one and not as_chosen(one, found.graphs[key])]
     now = f"; not as it runs now: {', '.join(others)} {'is' if len(others) == 1 else 'are'} placed otherwise" if others else ""
+    now = now or ("; judged before candidates were chosen anew" if any(one.startswith(ANEW) for one in found.warnings) else "")
     return f"quantized {role} by {found.task} on {found.data}: {found.metric} {found.whole.value:.3f}, in fp32 {found.fp32.value:.3f}: {points}{now}"
 
 

@@ -143,6 +143,7 @@ def test_all_that_passed_is_measured_here_and_the_best_is_taken(toy_bundle, monk
     assert found.machine != before.machine
     assert (found.golden, found.cases) == (None, ()) and found.warnings[0].startswith("chosen-anew: ")
     assert any("no data has judged these candidates together" in line for line in said)
+    assert summary(manifest_of(toy_bundle), toy_bundle).endswith("kept; judged before candidates were chosen anew")
     check(toy_bundle, CPU, quiet)
     gates = {gate.name: gate for gate in manifest_of(toy_bundle).gates["check cpu"]}
     assert gates["verb eyes.embed_image #1"].note.startswith("not judged: chosen anew on this machine")
