@@ -38,7 +38,7 @@ class WeightOnly(Document):
     method: Literal["weight-only"] = "weight-only"
     bits: Literal[4, 8] = 4
     block_size: Literal[16, 32, 64, 128] = BLOCK_SIZE
-    """Numbers with a common scale, along the sum. With 8 bits, OpenVINO's and NVIDIA's have a scale for every channel instead."""
+    """Numbers with a common scale, along the sum. With 8 bits, onnxruntime's are at least 64; OpenVINO's and NVIDIA's have a scale for every channel."""
 
 
 Quantize = Dynamic | Static | WeightOnly

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,32 @@ def rows_in_8_bits(model: Any, keep: Collection[str] = ()) -> list[Any]:
             model.graph.node.remove(node)
     model.graph.node.extend(made)
     return [node for node in made if node.op_type in ("Gather", "MatMulInteger")]
+
+
+def rest_in_8_bits(model: Any, keep: Collection[str] = ()) -> list[str]:
+    """Store what else is large in 8 bits: kernels of convolutions that are computed in fp32, positions. The runtime turns them back when it opens the graph.
+
+    Returns:
+        The names of those convolutions.
+    """
+    onnx = need("onnx", extra="build")
+    stored: list[str] = []
+    for tensor in [one for one in model.graph.initializer if one.data_type == FLOAT and 4 * prod(one.dims) >= LARGE_BYTES]:
+        users = [node for node in model.graph.node if tensor.name in node.input]
+        kinds = {node.op_type for node in users}
+        if kinds not in ({"Conv"}, {"Add"}) or {node.name for node in users} & set(keep):
+            continue
+        array = np.asarray(onnx.numpy_helper.to_array(tensor))
+        rows, scales = by_rows(array.reshape(len(array), -1) if kinds == {"Conv"} else array.reshape(-1, array.shape[-1]))
+        spread = (len(array), *[1] * (array.ndim - 1)) if kinds == {"Conv"} else (*array.shape[:-1], 1)
+        name, back = tensor.name, f"{tensor.name} turned back"
+        taken = constant(model, f"{name}_int8", rows.reshape(array.shape)), constant(model, f"{name}_scale", scales.reshape(spread))
+        model.graph.node.append(onnx.helper.make_node("Cast", [taken[0]], [f"{name} rows"], name=f"{name} rows", to=FLOAT))
+        model.graph.node.append(onnx.helper.make_node("Mul", [f"{name} rows", taken[1]], [back], name=back))
+        for node in users:
+            node.input[:] = [back if one == name else one for one in node.input]
+        stored += [node.name for node in users if node.op_type == "Conv"]
+    return stored
 
 
 def by_rows(array: Array) -> tuple[Array, Array]:

@@ -1,4 +1,7 @@
-"""8 bits for OpenVINO with measured ranges, by NNCF: SmoothQuant, signed weights, unsigned activations where they fit better (MIXED), corrected biases."""
+"""8 bits for OpenVINO with measured ranges, by NNCF: SmoothQuant, signed weights, unsigned activations where they fit better (MIXED), corrected biases.
+
+A table that is both looked up in and multiplied by would be stored once in 8 bits and once in 32: its weights alone are rounded, once for both.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 from mmedge.optimize import proto
 from mmedge.optimize.integer import is_transformer, weights_of
+from mmedge.optimize.lookups import tables
 from mmedge.optimize.made import Feeding, Made, hold, refusing
 from mmedge.optimize.openvino_nncf import Samples, computed, fold, nncf, origins, read, save, scope, weights
 from mmedge.quantization import Quantize, Static, name_of
@@ -23,8 +27,12 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
     transformer, model = is_transformer(source), read(graph)
     origin = origins(model, source)
     fold(model)
+    tied = {node.name for table in tables(source, keep) if table.products for node in (*table.looked_up, *table.products)}
     with nncf() as tool, refusing("NNCF", graph):
         samples = Samples(feeds)
+        if tied:
+            others = scope(tool, origin, {}, set(origin.values()) - tied)
+            model = tool.compress_weights(model, mode=tool.CompressWeightsMode.INT8_SYM, ignored_scope=others)
         advanced = tool.AdvancedQuantizationParameters()
         if options.smooth is not None:
             advanced.smooth_quant_alphas = tool.AdvancedSmoothQuantParameters(matmul=options.smooth)
@@ -37,7 +45,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
             model_type=tool.ModelType.TRANSFORMER if transformer else None,
             fast_bias_correction=transformer,  # the other way takes longer, and leaves EfficientNet-Lite0 a third of the distance
             subset_size=len(samples),
-            ignored_scope=scope(tool, origin, weights_of(source), keep),
+            ignored_scope=scope(tool, origin, weights_of(source), {*keep, *tied}),
             advanced_parameters=advanced,
         )
         file, binary = save(made, graph, out, name_of(options))

@@ -12,7 +12,7 @@ from pathlib import Path
 from mmedge.need import need
 from mmedge.optimize import proto
 from mmedge.optimize.integer import ort_operators, saturates, weights_of
-from mmedge.optimize.lookups import rows_in_8_bits
+from mmedge.optimize.lookups import rest_in_8_bits, rows_in_8_bits
 from mmedge.optimize.made import Feeding, Made, hold, refusing
 from mmedge.quantization import Quantize, name_of
 from mmedge.runner import Graph
@@ -43,8 +43,9 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
             extra_options={"MatMulConstBOnly": True},
         )
         made = proto.reload(scratch)
+        stored = rest_in_8_bits(made, keep)
         file, weights = proto.save(made, graph, out, name_of(options))
         operators = ort_operators(file)
     still = weights_of(made)
-    left = tuple(name for name in weighted if name in still)
+    left = tuple(name for name in weighted if name in {*still, *stored})
     return hold(Made(file, weights, "int8", name_of(options), left, operators.total(), time.perf_counter() - begin), graph)

@@ -15,7 +15,7 @@ from mmedge.errors import MmedgeError
 from mmedge.need import need
 from mmedge.optimize import proto
 from mmedge.optimize.integer import is_transformer, ort_operators, saturates, weights_of
-from mmedge.optimize.lookups import rows_in_8_bits
+from mmedge.optimize.lookups import rest_in_8_bits, rows_in_8_bits
 from mmedge.optimize.made import Feeding, Made, hold, refusing
 from mmedge.optimize.ranges import ranges
 from mmedge.quantization import Quantize, Static, name_of
@@ -52,10 +52,11 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
         made = quantizer.model.model
         _unrounded(made, names)
         proto.unmark(made)
+        stored = rest_in_8_bits(made, keep)
         file, weights = proto.save(made, graph, out, name_of(options))
         operators = ort_operators(file)
     still = weights_of(made)
-    left = tuple(name for name in weighted if name in still)
+    left = tuple(name for name in weighted if name in {*still, *stored})
     return hold(Made(file, weights, "int8", name_of(options), left, operators.total(), time.perf_counter() - begin), graph)
 
 

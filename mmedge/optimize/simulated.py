@@ -58,7 +58,7 @@ def error(model: Any, node: Any, taken: Mapping[str, Array], given: list[Array],
         values[weight] = _weight(node, values[weight], by.options)
         if node.op_type in ("LSTM", "GRU", "RNN"):
             values[node.input[2]] = _weight(node, values[node.input[2]], by.options)
-    return [got - exact for got, exact in zip(_alone(model, node, values), given)]
+    return [np.subtract(got, exact) for got, exact in zip(_alone(model, node, values), given)]
 
 
 def around_zero(array: Array, largest: float) -> Floats:
@@ -91,15 +91,14 @@ def _axis(node: Any) -> int:
 
 def _weight(node: Any, array: Array, options: Quantize) -> Floats:
     """8 bits with a step for each channel; or fewer, with one for each block along the sum."""
-    array = np.asarray(array, np.float32)
-    channels = np.moveaxis(array, _axis(node), 0)
-    rows = channels.reshape(len(channels), -1)
+    numbers: Floats = np.asarray(array, np.float32)
+    channels: Floats = np.moveaxis(numbers, _axis(node), 0)
+    rows: Floats = channels.reshape(len(channels), -1)
     most = 127
     if isinstance(options, WeightOnly) and options.bits == 4 and rows.shape[1] % options.block_size == 0:
         rows, most = rows.reshape(-1, options.block_size), 7
     if node.op_type in ("LSTM", "GRU", "RNN"):  # two directions
-        rows = array.reshape(-1, array.shape[-1])
-        return _steps(rows, most).reshape(array.shape)
+        return _steps(numbers.reshape(-1, numbers.shape[-1]), most).reshape(numbers.shape)
     return np.moveaxis(_steps(rows, most).reshape(channels.shape), 0, _axis(node))
 
 

@@ -42,6 +42,7 @@ CASES = [
     ("openvino", PERCENTILE, "attends", 0.15),
     ("openvino", Static(smooth=0.5), "attends", 0.05),
     ("openvino", STATIC, "convolves", 0.05),
+    ("openvino", STATIC, "decodes", 0.15),
     ("openvino", FOUR, "decodes", 0.25),
     ("openvino", EIGHT, "decodes", 0.03),
     ("tensorrt", STATIC, "attends", 0.05),
@@ -240,3 +241,27 @@ def test_a_tool_says_nothing(tmp_path, capfd):
 def test_depthwise_convolutions_are_really_computed_in_8_bits_by_openvino(tmp_path):
     """Their weights lie behind a Reshape: unless that is folded, NNCF says they are quantized, and the plugin computes them in fp32."""
     assert made("openvino", STATIC, SMALL["convolves"](tmp_path), feeds_for("convolves"), tmp_path / "out").integer >= 4
+
+
+def test_large_kernels_and_positions_beside_products_lie_in_8_bits_and_are_computed_in_fp32(tmp_path):
+    text = """g (float[1, 512, 16] x) => (float[1, 16, 512] y) {
+      [stem] a = Conv(x, kernel)
+      b = Transpose<perm=[0, 2, 1]>(a)
+      c = Add(b, positions)
+      [up] d = MatMul(c, w)
+      turned = Transpose<perm=[0, 2, 1]>(d)
+      scores = MatMul(d, turned)
+      shares = Softmax(scores)
+      y = MatMul(shares, d)
+    }"""
+    arrays = {"kernel": normal(512, 512, 1) / 22, "positions": normal(1, 1, 512), "w": normal(512, 512) / 22}
+    given, feeds = graph(tmp_path / "g.onnx", text, **arrays), {"x": normal(1, 512, 16)}
+    for options in (STATIC, DYNAMIC, EIGHT, FOUR):
+        one = made("ort", options, given, [feeds], tmp_path / name_of(options))
+        assert one.kept_float == ("stem",) and one.integer == 1
+        stored = {tensor.name: tensor.data_type for tensor in onnx.load(one.file).graph.initializer}
+        assert stored["kernel_int8"] == onnx.TensorProto.INT8 and "kernel" not in stored
+        assert one.size_bytes < 0.3 * given.size_bytes
+        kept = maker("ort", options).make(given, lambda: iter([feeds]), tmp_path / name_of(options), options, ["stem"])
+        assert "kernel" in {tensor.name for tensor in onnx.load(kept.file).graph.initializer}
+        assert relative(outputs("ort", one.file, feeds), next(iter(rounding.run(given.path, feeds).values()))) < (0.3 if options is FOUR else 0.05)

@@ -98,12 +98,22 @@ def test_blocks_of_4_bits_are_what_onnx_says_they_are(tmp_path):
 
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="wheels for Linux")
-@pytest.mark.parametrize(("name", "options"), [("attends", Static()), ("convolves", Static()), ("attends", WeightOnly(bits=8)), ("attends", WeightOnly())])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("attends", Static()),
+        ("decodes", Static()),
+        ("convolves", Static()),
+        ("attends", WeightOnly(bits=8)),
+        ("attends", WeightOnly()),
+        ("decodes", WeightOnly()),
+    ],
+)
 def test_nvidias_own_parser_and_builder_take_it(name, options, tmp_path):
     pytest.importorskip("tensorrt_rtx_bindings", exc_type=ImportError)
     given = SMALL[name](tmp_path)
     one = made(options, given, feeds_for(name), tmp_path / "out")
-    shape = (5, 128) if name == "attends" else (1, 3, 16, 16)
+    shapes = {key: (array.shape,) * 3 for key, array in feeds_for(name, 1)[0].items()}
     taken = replace(given, path=one.file)
     assert parse(taken, "rtx").refusals == ()
-    assert build(taken, "fp32", flavour="rtx", shapes={"x": (shape,) * 3}, capability="8.6").size_bytes
+    assert build(taken, "fp32", flavour="rtx", shapes=shapes, capability="8.6").size_bytes
