@@ -103,3 +103,11 @@ def test_what_is_not_rounded_takes_what_was_not_rounded(tmp_path):
 
 def graph_of(folder, text):
     return graph(folder / "g.onnx", text, w=normal(128, 128) / 11, v=normal(128, 128, seed=1) / 11)
+
+
+def test_two_nodes_of_one_name_are_told_apart(tmp_path):
+    text = "g (float[n, 128] x) => (float[n, 128] y) { [same] a = MatMul(x, w)\n [same] y = MatMul(a, v) }"
+    first, second = (node.name for node in proto.load(graph_of(tmp_path, text)).graph.node)
+    assert first == "same" != second
+    made = maker("ort", Dynamic()).make(graph_of(tmp_path, text), lambda: iter(()), tmp_path, Dynamic(), [second])
+    assert made.kept_float == (second,) and made.integer == 1
