@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mmedge.evaluate.evaluation import Evaluation, Figure
 from mmedge.profile.machine import describe
+from mmedge.profile.rows import few
 
 LONGEST = 140
 """Characters of a note."""
@@ -24,6 +25,8 @@ def table(made: Evaluation, only: str | None = None) -> str:
         shown = [one for one in made.classes if one.support or one.predicted]
         lines += [f"{one.label[:24]:24} {''.join(f'{_number(figure.value):>10}' for figure in one.figures[:3])}{one.support:10}" for one in shown]
         lines += [f"and {len(made.classes) - len(shown)} that never appear"] if len(shown) < len(made.classes) else []
+    if absent := [one.label for one in made.classes if not one.support]:
+        lines += ["", f"no sample is of {few(absent)}: nothing is known of {'it' if len(absent) == 1 else 'them'}"]
     if made.agreement:
         lines += ["", "agreement with fp32", *_lines(made.agreement, wide, None)]
     for condition in made.robustness:

@@ -1,19 +1,18 @@
-"""``mmedge eval``: which task is taken, what the answers are held against, and what is said where nothing fits."""
+"""``mmedge eval``: which task is taken, what is stored and compared, and what is said where nothing fits."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from evaluate.data_sets import COLOURS, colours, json_lines, png, tone, write
+from evaluate.data_sets import colours, json_lines, png, write
+from evaluate.sessions import NAMES, Eyes, Sees, paired, questions
 
 from mmedge.documents import dump_json
 from mmedge.errors import MmedgeError
-from mmedge.evaluate import choosing, classifying
+from mmedge.evaluate import choosing
 from mmedge.evaluate.compare import differences
 from mmedge.evaluate.data import open_data
 from mmedge.evaluate.eval import Extent, answered, evaluate
@@ -23,151 +22,10 @@ from mmedge.evaluate.tasks import Setting
 from mmedge.target import Target
 
 CPU = Target.load("cpu")
-NAMES = list(COLOURS)
-
-
-class Eyes:
-    """Compares a picture's mean colour with words for colours; knows exactly four."""
-
-    def __init__(self, wrong=()):
-        self.wrong, self.texts = wrong, []
-
-    def embed_image(self, image):
-        mean = np.asarray(image, np.float32).mean(axis=(0, 1))
-        name = min(NAMES, key=lambda one: np.abs(mean - COLOURS[one]).sum())
-        return np.eye(len(NAMES), dtype=np.float32)[(NAMES.index(name) + (name in self.wrong)) % len(NAMES)]
-
-    embed_audio = None
-
-    def embed_text(self, text):
-        self.texts.append(text)
-        found = [index for index, name in enumerate(NAMES) if name in text]
-        return np.eye(len(NAMES), dtype=np.float32)[found[:1]].reshape(1, -1) if found else np.zeros((1, len(NAMES)), np.float32)
-
-    def classify(self, item, labels):
-        raise AssertionError("the classes' names are embedded once")
-
-
-@pytest.fixture
-def bundle(monkeypatch):
-    """A bundle of one model whose session is a stand-in; ``exact``: the session in fp32."""
-
-    def made(session, *verbs, exact=None, config=None, role="eyes", family="dual_encoder"):
-        model = SimpleNamespace(family=family, config=config or {}, graphs={}, graphs_for=lambda target: {})
-        monkeypatch.setattr(choosing, "verbs_of", lambda one: set(verbs))
-        monkeypatch.setattr(classifying, "verbs_of", lambda one: set(verbs))
-        opened = lambda role, target, opens=None: contextlib.nullcontext(exact if opens else session)  # noqa: E731
-        return SimpleNamespace(manifest=SimpleNamespace(name="b", models={role: model}), session=opened, path="b.bundle")
-
-    return made
-
-
-def figures(found):
-    return {one.name: one.value for one in found.document.figures}
-
-
-def paired(folder):
-    """Eight pictures of four colours, each colour with two pictures that share a caption."""
-    for name in NAMES:
-        for number in (0, 1):
-            write(folder / f"{name}{number}.png", png(name))
-    return json_lines(folder / "metadata.jsonl", [{"file_name": f"{name}{n}.png", "text": f"A {name} one.", "label": name} for name in NAMES for n in (0, 1)])
-
-
-def test_retrieval_both_ways_with_captions_that_are_shared(tmp_path, bundle):
-    paired(tmp_path)
-    eyes = Eyes(wrong=("red",))
-    found = evaluate(bundle(eyes, "embed_image", "embed_text"), CPU, open_data(tmp_path))
-    made = figures(found)
-    assert found.document.task == "retrieval" and eyes.texts == [f"A {name} one." for name in NAMES]
-    assert (made["image_to_text_r1"], made["image_to_text_r5"], made["text_to_image_r1"]) == (0.75, 1.0, 0.5)  # red is taken for green, before green's own
-    assert [one.said for one in found.document.samples][:3] == ["A green one.", "A green one.", "A green one."]
-    assert all(one.low <= one.value <= one.high and one.n for one in found.document.figures)
-
-
-def test_zero_shot_classes_are_those_of_all_splits_put_into_the_prompt(tmp_path, bundle):
-    colours(tmp_path / "train", 1, NAMES), colours(tmp_path / "test", 2, ["red", "green"])
-    eyes = Eyes(wrong=("green",))
-    found = evaluate(bundle(eyes, "embed_image", "embed_text", "classify"), CPU, open_data(tmp_path, split="test"), setting=Setting("a photo of a {}"))
-    made = found.document
-    assert made.task == "classification" and eyes.texts == [f"a photo of a {name}" for name in sorted(NAMES)]
-    assert figures(found)["accuracy"] == 0.5
-    white, red = (next(one for one in made.classes if one.label == name) for name in ("white", "red"))
-    assert (red.support, red.predicted, red.figures[1].value) == (2, 2, 1.0)
-    assert white.support == 0 and white.figures[1].value is None and "no sample is of white" in white.figures[1].why
-
-
-class Listens:
-    def classify(self, sound, top=5):
-        samples, rate_hz = sound
-        return [("long", 0.9), ("short", 0.1)][:top] if len(samples) > rate_hz * 0.15 else [("short", 0.6), ("long", 0.4)][:top]
-
-
-def _sounds(folder, labels):
-    for index, _ in enumerate(labels):
-        tone(folder / f"{index}.wav", 0.1 * (index + 1))
-    return json_lines(folder / "metadata.jsonl", [{"file_name": f"{index}.wav", "label": label} for index, label in enumerate(labels)]).parent
-
-
-def test_a_model_with_classes_of_its_own(tmp_path, bundle):
-    model = bundle(Listens(), "features", "classify", config={"labels": ["short", "long"]}, family="audio")
-    named = evaluate(model, CPU, open_data(_sounds(tmp_path / "a", ["short", "long", "short"])))
-    numbered = evaluate(model, CPU, open_data(_sounds(tmp_path / "b", [0, 1, 0])))
-    assert figures(named) == figures(numbered) and math.isclose(figures(named)["accuracy"], 2 / 3)
-    with pytest.raises(MmedgeError) as caught:
-        evaluate(model, CPU, open_data(_sounds(tmp_path / "c", ["short", "lnog"])))
-    assert caught.value.what == "the label 'lnog' of c is none of the model's classes" and "did you mean 'long'" in caught.value.fix
-
-
-class Hears:
-    def transcribe(self, sound):
-        return "" if not np.any(sound[0]) else "the cat sat" if len(sound[0]) > 1200 else "a dog"
-
-
-def test_transcripts_are_counted_over_all_words(tmp_path, bundle):
-    pytest.importorskip("jiwer")
-    tone(tmp_path / "1.wav", 0.1), tone(tmp_path / "2.wav", 0.2)
-    json_lines(tmp_path / "metadata.jsonl", [{"file_name": "1.wav", "sentence": "A dog!"}, {"file_name": "2.wav", "sentence": "A cat sat."}, {"sentence": "?"}])
-    found = evaluate(bundle(Hears(), "transcribe", family="speech"), CPU, open_data(tmp_path), setting=Setting(normalizer="none"))
-    assert figures(found)["wer"] == 4 / 5 and found.document.data.lacking == 1
-    assert [(one.key, one.said, one.expected) for one in found.document.samples] == [("1.wav#1", "a dog", "A dog!"), ("2.wav#2", "the cat sat", "A cat sat.")]
-
-
-def test_captions_and_every_reference(tmp_path, bundle):
-    pytest.importorskip("rapidfuzz")
-    write(tmp_path / "1.png", png()), write(tmp_path / "2.png", png("blue"))
-    json_lines(tmp_path / "d.jsonl", [{"image": "1.png", "captions": ["x y z w", "a red thing is here"]}, {"image": "2.png", "captions": ["a blue thing"]}])
-    session = SimpleNamespace(caption=lambda image: "a red thing is here" if image.getpixel((0, 0))[0] else "a blue thing")
-    found = evaluate(bundle(session, "caption", family="captioner"), CPU, open_data(tmp_path / "d.jsonl"))
-    made = figures(found)
-    assert math.isclose(made["bleu_4"], 1, abs_tol=1e-6) and math.isclose(made["rouge_l"], 1)
-    assert found.document.samples[0].expected == ("x y z w", "a red thing is here")
-
-
-class Sees:
-    """Answers by what it sees, and only what it is asked."""
-
-    def answer(self, image, question):
-        red, _, blue = image.getpixel((0, 0))
-        return "no answer" if question != "Red?" else "yes" if red > 200 > 55 > blue else "no"
-
-
-def _questions(folder, people=10):
-    write(folder / "1.png", png("red", 32)), write(folder / "2.png", png("blue", 32))
-    rows = [{"file_name": f"{n}.png", "question": "Red?", "answers": [{"answer": right}] * people} for n, right in ((1, "yes"), (2, "no"))]
-    return json_lines(folder / "metadata.jsonl", rows).parent
-
-
-def test_questions_and_what_is_left_without_one_input(tmp_path, bundle):
-    found = evaluate(bundle(Sees(), "answer", family="vqa"), CPU, open_data(_questions(tmp_path)), extent=Extent(robustness=True))
-    assert figures(found) == {"vqa_accuracy": 1.0, "exact_match": 1.0}
-    spoiled = {one.name: one.figures[0].value for one in found.document.robustness}
-    assert set(spoiled) == {"image noisy", "image missing", "question noisy", "question missing"}
-    assert (spoiled["image missing"], spoiled["question missing"]) == (0.5, 0.0)  # grey is not red: no
 
 
 def test_a_metric_that_the_data_cannot_give_is_named_with_its_reason(tmp_path, bundle):
-    found = evaluate(bundle(Sees(), "answer", family="vqa"), CPU, open_data(_questions(tmp_path, people=1))).document
+    found = evaluate(bundle(Sees(), "answer", family="vqa"), CPU, open_data(questions(tmp_path, people=1))).document
     assert found.figure("exact_match").value == 1.0
     with pytest.raises(MmedgeError, match="does not give vqa_accuracy: not computed: 2 of 2 questions have fewer than 4 answers"):
         found.figure("vqa_accuracy")
@@ -196,13 +54,6 @@ def test_a_session_alone_gives_metrics_for_a_gate(tmp_path, bundle):
     _, task = choosing.choose(model.manifest, data, None, None, Setting())
     found = answered(Eyes(), task, data).scored
     assert {one.name: one.estimate for one in found.metrics} == {name: one.estimate for name, one in evaluate(model, CPU, data).metrics.items()}
-
-
-def test_agreement_with_fp32(tmp_path, bundle):
-    paired(tmp_path)
-    found = evaluate(bundle(Eyes(("red",)), "embed_image", "embed_text", exact=Eyes()), CPU, open_data(tmp_path), extent=Extent(agreement=True)).document
-    made = {one.name: one.value for one in found.agreement}
-    assert made == {"top1_agreement": 0.75, "cosine": 0.75, "spearman": pytest.approx(0.75 + 0.25 * -1 / 3)}
 
 
 def test_unreadable_samples_are_counted_and_end_it_where_they_are_too_many(tmp_path, bundle):
@@ -238,19 +89,6 @@ def test_nothing_fits(tmp_path, bundle):
         assert caught.value.what.startswith(said)
 
 
-def test_all_references_are_empty(tmp_path, bundle):
-    pytest.importorskip("jiwer")
-    tone(tmp_path / "1.wav")
-    data = json_lines(tmp_path / "metadata.jsonl", [{"file_name": "1.wav", "transcript": " "}]).parent
-    with pytest.raises(MmedgeError, match="gives no metric of transcription: every reference is empty"):
-        evaluate(bundle(Hears(), "transcribe"), CPU, open_data(data), setting=Setting(normalizer="none"))
-
-
-def test_one_class_alone_is_no_choice(tmp_path, bundle):
-    with pytest.raises(MmedgeError, match="have the label 'red'"):
-        evaluate(bundle(Eyes(), "embed_image", "embed_text", "classify"), CPU, open_data(colours(tmp_path, 2, ["red"])))
-
-
 def test_two_models_fit(tmp_path, bundle):
     model = bundle(Eyes(), "embed_image", "embed_text")
     model.manifest.models["more"] = model.manifest.models["eyes"]
@@ -265,7 +103,7 @@ def test_what_a_verb_refuses_is_told_with_its_sample(tmp_path, bundle):
         raise MmedgeError("the picture is too small", "give a larger one")
 
     with pytest.raises(MmedgeError, match=r"^error: 1\.png#1: the picture is too small"):
-        evaluate(bundle(SimpleNamespace(answer=answer), "answer"), CPU, open_data(_questions(tmp_path)))
+        evaluate(bundle(SimpleNamespace(answer=answer), "answer"), CPU, open_data(questions(tmp_path)))
 
 
 def test_the_command_on_the_toy(toy_bundle, tmp_path, mmedge):

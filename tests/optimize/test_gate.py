@@ -18,10 +18,24 @@ def answers(n, right, seed=0):
     return (np.random.default_rng(seed).random(n) < right).astype(float)
 
 
-def test_equal_answers_lose_nothing_however_few_they_are():
+def test_equal_answers_prove_nothing_where_they_are_few():
+    """A candidate that loses 5 points answers 20 questions as fp32 does in one of three draws: 0.95 ** 20."""
     rows = answers(20, 0.8)
     made = judge(metric(rows), metric(rows))
-    assert (made.word, made.passed, made.loss.value) == ("kept", True, 0.0)
+    assert (made.word, made.passed, made.loss.value) == ("undecided", True, 0.0)
+    assert (made.loss.low, made.loss.high, made.enough) == (-0.15, 0.15, 300)
+    assert "20 units are too few to tell, about 300 would do: none of them differs" in str(made)
+    assert 0.95**20 > 1 / 3
+
+
+def test_as_many_equal_answers_as_the_rule_of_three_asks_for_do():
+    """By the binomial distribution: a candidate that differs in more than 1 % of all units differs in none of 300 with less than 5 %."""
+    rows = answers(300, 0.8)
+    assert judge(metric(rows), metric(rows)).word == "kept" and 0.99**300 < 0.05
+    assert judge(metric(rows[:290]), metric(rows[:290])).word == "undecided"
+    assert judge(metric(rows[:60]), metric(rows[:60]), allowed=0.05).word == "kept"
+    assert judge(metric(rows), metric(rows), allowed=0.0).word == "undecided"
+    assert judge(metric(rows[:1]), metric(rows[:1])).enough == 300
 
 
 def test_a_loss_beyond_what_is_allowed_fails():

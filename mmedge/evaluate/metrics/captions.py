@@ -6,8 +6,10 @@ Tokens come from ``ptb``: the evaluation's own tokenizer wants Java.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -38,6 +40,8 @@ def captions(given: Sequence[str], references: Sequence[Sequence[str]]) -> list[
         given: the model's caption of each picture.
         references: one or more captions by people, of each.
 
+    All of them are for English: where most letters are of other scripts, ``how`` begins with that.
+
     BLEU is of the whole corpus, with the closest reference length; ROUGE-L and CIDEr-D are means over pictures. CIDEr-D weighs words by how many of *these*
     pictures' references have them, in every resample: compare it only over the same data.
 
@@ -49,13 +53,22 @@ def captions(given: Sequence[str], references: Sequence[Sequence[str]]) -> list[
         raise ValueError("a picture has no reference")
     ours = [tokenize(text) for text in given]
     theirs = [[tokenize(text) for text in texts] for texts in references]
+    how = f"{foreign}; {NAME}" if (foreign := _foreign([*given, *(text for texts in references for text in texts)])) else NAME
     bleu_rows = np.array([_matches(*pair) for pair in zip(ours, theirs, strict=True)], dtype=np.float64).reshape(-1, 2 + 2 * len(ORDERS))
-    drafts = [Draft(f"bleu_{order}", Samples(bleu_rows, partial(bleu, order)), how=NAME) for order in ORDERS]
-    drafts.append(Draft("rouge_l", Samples(_column([_rouge_l(*pair) for pair in zip(ours, theirs)]), mean), how=NAME))
+    drafts = [Draft(f"bleu_{order}", Samples(bleu_rows, partial(bleu, order)), how=how) for order in ORDERS]
+    drafts.append(Draft("rouge_l", Samples(_column([_rouge_l(*pair) for pair in zip(ours, theirs)]), mean), how=how))
     few = len(theirs) < 2  # every word is then in every picture's references, and weighs nothing
     consensus = Samples(_column([] if few else _cider_d(ours, theirs)), mean)
-    drafts.append(Draft("cider_d", consensus, "not computed: it takes more than one picture", how=NAME))
-    return [*measure(drafts), meteor([" ".join(tokens) for tokens in ours], [[" ".join(tokens) for tokens in texts] for texts in theirs])]
+    drafts.append(Draft("cider_d", consensus, "not computed: it takes more than one picture", how=how))
+    aligned = meteor([" ".join(tokens) for tokens in ours], [[" ".join(tokens) for tokens in texts] for texts in theirs])
+    return [*measure(drafts), replace(aligned, how=f"{foreign}; {aligned.how}") if foreign and aligned.estimate else aligned]
+
+
+def _foreign(texts: Iterable[str]) -> str:
+    """What to say where most letters are not Latin; otherwise nothing. Of a script without spaces a sentence is one word; stems and synonyms are English."""
+    letters = Counter(character for text in texts for character in text if character.isalpha())
+    other = sum(count for letter, count in letters.items() if not unicodedata.name(letter, "").startswith("LATIN"))
+    return f"for English, and {other / letters.total():.0%} of these letters are not Latin: it tells little here" if other * 2 > letters.total() else ""
 
 
 def _column(values: Sequence[float]) -> Values:

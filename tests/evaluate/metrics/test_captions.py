@@ -107,3 +107,13 @@ def test_counts_of_the_java_program_are_resampled(monkeypatch, tmp_path, referen
     assert found.estimate.value == pytest.approx(known["figures"]["meteor"])
     assert found.estimate.low < found.estimate.value < found.estimate.high
     assert (tmp_path / "told").read_text().splitlines()[0] == " ||| ".join(["SCORE", *tokens[0][1:], tokens[0][0]])
+
+
+FOREIGN = (["一只红苹果", "两只猫", "a cat"], [["红苹果。"], ["两只黑猫"], ["a cat"]])
+"""15 Chinese letters and 8 Latin ones."""
+LATIN = (["ein Haus", "un âne", "a cat"], [["eine Straße in München"], ["un âne à l'école"], ["a cat"]])
+
+
+@pytest.mark.parametrize(("texts", "said"), [(FOREIGN, "for English, and 65% of these letters are not Latin"), (LATIN, "mmedge's tokenizer")])
+def test_texts_that_are_not_latin_are_said_to_be_measured_by_an_english_rule(texts, said):
+    assert all(one.how.startswith(said) for one in captions(*texts) if one.name != "meteor")
