@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import Tally
 from mmedge.evaluate.eval import Answered, answered
 from mmedge.evaluate.metrics.agreement import cosine, rank_correlation, top1_agreement
-from mmedge.evaluate.metrics.bootstrap import Draft, Metric, Samples, Values, mean, measure
+from mmedge.evaluate.metrics.bootstrap import Draft, Estimate, Metric, Samples, Values, mean, measure
 from mmedge.evaluate.metrics.reduces import reduce_of
 from mmedge.optimize.calibration import in_fp32
 from mmedge.optimize.gate import Judged, judge
@@ -91,7 +92,10 @@ def metric(work: Work, chosen: Chosen) -> Metric:
 
 def judged(work: Work, chosen: Chosen) -> Judged:
     """Against all in fp32, on the same samples. Raises MmedgeError as ``metric``, or where a candidate's answers give no value."""
-    return judge(fp32(work), metric(work, chosen), work.gate.max_drop)
+    base = fp32(work)
+    if not _other(work, chosen):
+        return Judged("kept", base.name, Estimate(0.0, 0.0, 0.0, interval(base).n), work.gate.max_drop)
+    return judge(base, metric(work, chosen), work.gate.max_drop)
 
 
 def fp32(work: Work) -> Metric:
@@ -99,7 +103,7 @@ def fp32(work: Work) -> Metric:
     found = metric(work, {})
     if found.estimate is None:
         named = f"{work.data.name} does not give {found.name}, which {work.role} is to be judged by: {found.why}"
-        raise MmedgeError(named, f"name another metric: --metric {_other(work)}")
+        raise MmedgeError(named, f"name another metric: --metric {_given(work)}")
     return found
 
 
@@ -123,13 +127,20 @@ def loss(found: Judged) -> Loss:
 
 def _step(work: Work, chosen: Chosen) -> contextlib.AbstractContextManager[Path]:
     """The evaluation, done if it was not yet."""
-    cpu = work.target.model_copy(update={"options": ON_CPU})
-    fp32 = {key: identity("ort", Candidate(work.bundle.graph(work.role, key), "fp32"), cpu) for key in work.keys.values()}
-    placed = fp32 | {key: identity(backend, candidate, work.target) for key, (backend, candidate) in chosen.items()}
-    other = {key: one for key, one in chosen.items() if placed[key] != fp32[key]}
+    other = _other(work, chosen)
+    placed = {key: _reference(work, key) for key in work.keys.values()} | {key: identity(*one, work.target) for key, one in other.items()}
     wide = work.gate.metric if work.gate.metric in WIDE else ""
     used = versions("onnxruntime", "numpy", "pillow", "tokenizers", "av", "jiwer", "whisper_normalizer")
     return step("judged", {**work.identity(), **work.uses, "placed": placed, "wide": wide, **used}, partial(_evaluate, work, other))
+
+
+def _other(work: Work, chosen: Chosen) -> Chosen:
+    """Without what is no other than the reference: onnxruntime's fp32 is among a target's candidates too."""
+    return {key: one for key, one in chosen.items() if identity(*one, work.target) != _reference(work, key)}
+
+
+def _reference(work: Work, key: str) -> dict[str, Any]:
+    return identity("ort", Candidate(work.bundle.graph(work.role, key), "fp32"), work.target.model_copy(update={"options": ON_CPU}))
 
 
 def _evaluate(work: Work, chosen: Chosen, folder: Path) -> None:
@@ -208,7 +219,7 @@ def _hold_unreadable(work: Work, made: Evaluated) -> None:
         work.warn(f"unreadable: {made.unreadable} of {total} samples of {work.data.name} cannot be read and are left out: {'; '.join(made.unreadable_said)}")
 
 
-def _other(work: Work) -> str:
+def _given(work: Work) -> str:
     """A metric that the data do give."""
     with _step(work, {}) as folder, np.load(folder / ROWS, allow_pickle=False) as stored:
         return next((name for name in (*work.task.metrics, *work.task.agreement) if name in stored), "NAME")

@@ -96,7 +96,7 @@ def make(work: Work, key: str, backend: str, options: Quantize, keep: Sequence[s
     needs_feeds = isinstance(options, Static)
 
     def made(folder: Path) -> Made:
-        work.report(f"{work.role}/{key}: {backend} {name_of(options)} is made" + (f" with {len(keep)} nodes in float" if keep else ""))
+        work.report(f"{work.role}/{key}: {backend} {name_of(options)} is made" + (f", nodes in float: {len(keep)}" if keep else ""))
         return maker(backend, options).make(graph, feeding.feeding(work, key), folder, options, frozenset(keep))
 
     depends = {"options": options.model_dump(mode="json"), "keep": sorted(keep), "feeds": [feeding.key(work), key] if needs_feeds else None}

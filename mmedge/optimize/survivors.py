@@ -144,7 +144,7 @@ def _repaired(work: Work, key: str, proposal: Proposal, judges: bool) -> tuple[P
         one = make(work, key, proposal.backend, options, sorted(kept))
         with one.held:
             rated = _rate(work, key, one, judges)
-        work.report(f"{work.role}/{key}: {proposal.name} with {len(kept)} of {len(ranking)} nodes in float: {'holds' if rated.passed else _short(rated)}")
+        work.report(f"{work.role}/{key}: {proposal.name}, {len(kept)} of {len(ranking)} nodes in float: {'holds' if rated.passed else _short(rated)}")
         return rated.passed
 
     # A maker refuses what would mostly be float.
@@ -164,6 +164,6 @@ def _short(rated: Rated) -> str:
 
 def _said(rated: Rated) -> str:
     """One line of progress."""
-    figure = f"{rated.loss.metric} {rated.metric.value:.4g}, {rated.loss.found.value:+.4g} lost" if rated.loss and rated.metric else ""
-    kept = f"{len(rated.kept_float)} nodes in float" if rated.kept_float else ""
+    figure = f"{rated.loss.metric} {rated.metric.value:.4g}, {rated.loss.found.value:+.4g} lost" if rated.passed and rated.loss and rated.metric else ""
+    kept = f"nodes in float: {', '.join(rated.kept_float)}" if rated.kept_float else ""
     return f"{rated.name} {'holds' if rated.passed else 'is rejected'}: {_joined(figure, kept, rated.note) or 'by golden data'}"
