@@ -86,7 +86,7 @@ def rest_in_8_bits(model: Any, keep: Collection[str] = ()) -> list[str]:
     for tensor in [one for one in model.graph.initializer if one.data_type == FLOAT and 4 * prod(one.dims) >= LARGE_BYTES]:
         users = [node for node in model.graph.node if tensor.name in node.input]
         kinds = {node.op_type for node in users}
-        if kinds not in ({"Conv"}, {"Add"}) or {node.name for node in users} & set(keep):
+        if kinds not in ({"Conv"}, {"Add"}, {"Slice"}) or {node.name for node in users} & set(keep):
             continue
         array = np.asarray(onnx.numpy_helper.to_array(tensor))
         rows, scales = by_rows(array.reshape(len(array), -1) if kinds == {"Conv"} else array.reshape(-1, array.shape[-1]))

@@ -247,20 +247,22 @@ def test_large_kernels_and_positions_beside_products_lie_in_8_bits_and_are_compu
     text = """g (float[1, 512, 16] x) => (float[1, 16, 512] y) {
       [stem] a = Conv(x, kernel)
       b = Transpose<perm=[0, 2, 1]>(a)
-      c = Add(b, positions)
+      some = Slice(positions, from, to)
+      c = Add(b, some)
       [up] d = MatMul(c, w)
       turned = Transpose<perm=[0, 2, 1]>(d)
       scores = MatMul(d, turned)
       shares = Softmax(scores)
       y = MatMul(shares, d)
     }"""
-    arrays = {"kernel": normal(512, 512, 1) / 22, "positions": normal(1, 1, 512), "w": normal(512, 512) / 22}
+    arrays = {"kernel": normal(512, 512, 1) / 22, "positions": normal(512, 512), "w": normal(512, 512) / 22}
+    arrays |= {"from": np.array([0]), "to": np.array([16])}
     given, feeds = graph(tmp_path / "g.onnx", text, **arrays), {"x": normal(1, 512, 16)}
     for options in (STATIC, DYNAMIC, EIGHT, FOUR):
         one = made("ort", options, given, [feeds], tmp_path / name_of(options))
         assert one.kept_float == ("stem",) and one.integer == 1
         stored = {tensor.name: tensor.data_type for tensor in onnx.load(one.file).graph.initializer}
-        assert stored["kernel_int8"] == onnx.TensorProto.INT8 and "kernel" not in stored
+        assert stored["kernel_int8"] == stored["positions_int8"] == onnx.TensorProto.INT8 and not {"kernel", "positions"} & set(stored)
         assert one.size_bytes < 0.3 * given.size_bytes
         kept = maker("ort", options).make(given, lambda: iter([feeds]), tmp_path / name_of(options), options, ["stem"])
         assert "kernel" in {tensor.name for tensor in onnx.load(kept.file).graph.initializer}
