@@ -3,8 +3,9 @@
 Every node is rounded alone, as the method would, and what that is off by is added to what it gives in fp32: the rest of the graph then shows how much of it
 reaches the outputs. A run of the graph for each node and sample, and no evaluation of a metric.
 
-NNCF's ``quantize_with_accuracy_control`` ranks by as many runs over 300 samples, and then evaluates the metric each time that it takes one node more back:
-one for each node that is to stay, and two before them. ``repair`` bisects instead, and knows every runtime's graphs.
+NNCF's ``quantize_with_accuracy_control`` is not used: it ranks by as many runs over 300 samples, and then evaluates the metric each time that it takes one node
+more back, as often as nodes are to stay, and it knows the graphs of OpenVINO and ONNX alone. ``repair`` bisects: on MiniLM, with a fifth of the loss allowed,
+12 evaluations for 10 nodes of 37.
 """
 
 from __future__ import annotations
