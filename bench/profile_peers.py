@@ -11,202 +11,37 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import assistant_model
 import environment
-import numpy as np
+from profile_peer import TARGETS, Case
 
 from mmedge.bundle import Bundle
-from mmedge.evaluate.golden import Golden
 from mmedge.family import load_family
-from mmedge.need import need
 from mmedge.profile.estimates import ratio_of_medians
-from mmedge.profile.modules import Modules
-from mmedge.profile.operators import summed
-from mmedge.profile.protocol import measure
-from mmedge.profile.report import Rules
-from mmedge.runner import Candidate, Engine, Graph, Runner, load_backend
 from mmedge.target import Target
-from mmedge.tensors import Feeds, TensorSpec
 
 PEERS = {"ort": "plain onnxruntime", "openvino": "benchmark_app"}
-TARGETS = {"ort": "cpu", "openvino": "intel-cpu"}
 RATIO_BAR, SUM_BAR = (0.93, 1.07), 0.1
-LEAST = 10
-"""Calls per process, at least."""
 PAUSE_S = 0.05
-OPERATOR_RUNS = 40
-CHAIN, SIDE = 65, 128
-"""Operators, and rows and columns of what they compute on: some microseconds each, since OpenVINO counts no parts of one."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One graph on one backend."""
-
-    bundle: Path
-    key: str
-    backend: str
-
-    @property
-    def target(self) -> Target:
-        return Target.load(TARGETS[self.backend])
-
-    @property
-    def graph(self) -> Graph:
-        return Bundle.open(self.bundle).graph(*self.key.split("/"))
-
-    @property
-    def feeds(self) -> Feeds:
-        role, name = self.key.split("/")
-        return {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in Golden(Bundle.open(self.bundle), role).graph(name)[0].items()}
-
-    def open(self) -> Runner:
-        return load_backend(self.backend).open(Engine(Candidate(self.graph, "fp32")), self.target)
-
-
-Block = Callable[[], Any]
-"""What a process tells each time it is asked: the median milliseconds of a graph over some time, once warm."""
-Serve = Callable[[Block], None]
-
-
-def ours(case: Case, seconds: float, serve: Serve) -> None:
-    """As a profile's row has it."""
-    feeds, rules = case.feeds, Rules(seconds=seconds, samples=LEAST)
-    with case.open() as runner:
-        serve(lambda: statistics.median(measure(lambda: runner.run(feeds), rules).samples.latency_ms))
-
-
-def plain(case: Case, seconds: float, serve: Serve) -> None:
-    """onnxruntime as its own examples use it: a session with default options, but as many threads as ours has."""
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    with case.open() as runner:
-        threads = runner.executed()["threads"]
-    settings.intra_op_num_threads = int(threads) if threads.isdigit() else 0
-    session, feeds = onnxruntime.InferenceSession(case.graph.path, settings, providers=["CPUExecutionProvider"]), case.feeds
-
-    def block() -> float:
-        spent: list[float] = []
-        until = time.perf_counter() + 2 * seconds
-        while time.perf_counter() < until or len(spent) < 2 * LEAST:
-            begin = time.perf_counter()
-            session.run(None, feeds)
-            spent.append((time.perf_counter() - begin) * 1e3)
-        return statistics.median(spent[len(spent) // 2 :])  # the first half is warm-up
-
-    serve(block)
-
-
-def benchmark_app(case: Case, seconds: float, serve: Serve) -> None:
-    """OpenVINO's own tool, as its command sets itself up; its loop is entered once for each block, and once before it to warm up.
-
-    It counts from within OpenVINO's request: neither feeds nor outputs pass through Python.
-    """
-    from openvino.tools.benchmark import main as tool
-
-    class Served(Exception):
-        """Nothing is left to do: the tool need not report."""
-
-    def main_loop(app: Any, requests: Any, data: Any, *_: Any) -> None:
-        def block() -> float:
-            app.duration_seconds = seconds
-            app.sync_inference(requests[0], data)
-            return statistics.median(app.sync_inference(requests[0], data)[0])
-
-        serve(block)
-        raise Served
-
-    tool.Benchmark.main_loop = main_loop
-    with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(Served, SystemExit):
-        sys.argv = ["benchmark_app", *tool_options(case, seconds, Path(scratch))]
-        tool.main()
-
-
-def tool_options(case: Case, seconds: float, scratch: Path) -> list[str]:
-    """The same file, feeds, shapes and types. Threads follow from the hint, which is ours too; the tool takes no number of them beside it."""
-    types = {"float32": "f32", "int64": "i64", "int32": "i32", "bool": "boolean", "float64": "f64", "float16": "f16"}
-    inputs, shapes = [], []
-    for index, (name, array) in enumerate(case.feeds.items()):
-        np.save(scratch / f"{index}.npy", array)
-        inputs.append(f"{name}:{scratch / f'{index}.npy'}")
-        shapes.append(f"{name}[{','.join(map(str, array.shape))}]")
-    options = ["-m", str(case.graph.path), "-d", "CPU", "-hint", "latency", "-api", "sync", "-infer_precision", "f32"]
-    options += ["-t", str(max(1, round(seconds))), "-i", ",".join(inputs), "-data_shape", ",".join(shapes)]
-    return [*options, "-iop", ",".join(f"{spec.name}:{types[spec.dtype]}" for spec in (*case.graph.inputs, *case.graph.outputs))]
-
-
-def operators(case: Case, _: float, serve: Serve) -> None:
-    """Its answer: [graph ms, sum ms, how many, what as many operators of nothing leave unexplained, ms]."""
-    backend, target = load_backend(case.backend), case.target
-    operated = backend.operators(Engine(Candidate(case.graph, "fp32")), target, case.feeds, OPERATOR_RUNS)
-    assert operated is not None
-    said = summed(operated, Modules())
-    dynamic = any(isinstance(size, str) for spec in case.graph.inputs for size in spec.shape)
-    count = len(operated.operators)
-    left_ms = overhead(case, dynamic)(count)
-    serve(lambda: [said.graph_ms, said.sum_ms, count, left_ms])
-
-
-def overhead(case: Case, dynamic: bool) -> Callable[[int], float]:
-    """Operators -> milliseconds of a run that the runtime's profiler gives to none of them, from chains of small operators."""
-    onnx = need("onnx", extra="build")
-    size: int | str = "n" if dynamic else SIDE
-    left = {}
-    for length in (1, CHAIN):
-        names = ["x", *(f"v{step}" for step in range(1, length)), "y"]
-        nodes = [onnx.helper.make_node("Softmax", [before], [after]) for before, after in itertools.pairwise(names)]
-        values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [size, SIDE]) for name in ("x", "y")]
-        model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "chain", values[:1], values[1:]), opset_imports=[onnx.helper.make_opsetid("", 18)])
-        model.ir_version = 10
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "chain.onnx"
-            onnx.save(model, str(path))
-            graph = Graph(path, "", (TensorSpec("x", "float32", (size, SIDE)),), (TensorSpec("y", "float32", (size, SIDE)),))
-            feeds = {"x": np.ones((SIDE, SIDE), np.float32)}
-            operated = load_backend(case.backend).operators(Engine(Candidate(graph, "fp32")), case.target, feeds, 10 * OPERATOR_RUNS)
-        assert operated is not None
-        left[length] = operated.graph_ms - sum(one.ms for one in operated.operators)
-    return lambda count: left[1] + (left[CHAIN] - left[1]) / (CHAIN - 1) * (count - 1)
-
-
-WORK = {"mmedge": ours, "plain onnxruntime": plain, "benchmark_app": benchmark_app, "operators": operators}
-
-
-def work(what: str, case: Case, seconds: float) -> None:
-    """In a process of its own: a line of JSON for each line on stdin. Whatever a runtime prints goes to stderr."""
-    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def serve(block: Block) -> None:
-        for _ in sys.stdin:
-            lines.write(json.dumps(block()) + "\n")
-            lines.flush()
-
-    WORK[what](case, seconds, serve)
 
 
 class Worker:
     """A process that measures when it is asked to."""
 
     def __init__(self, what: str, case: Case, seconds: float) -> None:
-        options = ["--worker", what, "--bundle", case.bundle, "--graph", case.key, "--backend", case.backend, "--seconds", str(seconds)]
+        options = [what, "--bundle", case.bundle, "--graph", case.key, "--backend", case.backend, "--seconds", str(seconds)]
         self._what = f"{what} on {case.key}"
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        command = [sys.executable, __file__, *map(str, options)]
+        command = [sys.executable, str(Path(__file__).parent / "profile_peer.py"), *map(str, options)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True)
 
     def ask(self) -> Any:
@@ -291,11 +126,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.3, help="of a block")
     parser.add_argument("--graph", help="only this one, ROLE/NAME")
     parser.add_argument("--backend", choices=list(PEERS), help="only this one")
-    parser.add_argument("--worker", choices=list(WORK), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        work(options.worker, Case(options.bundle, options.graph, options.backend), options.seconds)
-        return 0
     path = options.bundle or assistant_model.bundle([Target.load(name) for name in TARGETS.values()])
     models = Bundle.open(path).manifest.models
     cases = [

@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -138,11 +138,19 @@ def start(path: Path, target: Target, answer: str, started_s: float) -> dict[str
                 if placement.file:
                     opened.file(placement.file)
         with stages.stage("compile"):
+            tells = _accelerator(placement.backend for placement in placed)
+            free_mb = tells() if tells else 0
             opened.open_all(target, stack)
         answered = "" if target.backends == ("null",) else _answer(opened, target, first, stages)  # zeros are not what a decode loop ends on
         series = _series(opened)
         gc.collect()
-        return {"fresh": _figures(stages, opened, series, bool(answered)), "answer": answered}
+        taken = {"device_mb": max(0, free_mb - tells()) if tells else None}
+        return {"fresh": {**_figures(stages, opened, series, bool(answered)), **taken}, "answer": answered}
+
+
+def _accelerator(backends: Iterable[str]) -> Callable[[], int] | None:
+    """What tells how much of an accelerator's memory is free, in MB; None where no runtime does."""
+    return next((tells for backend in backends if (tells := getattr(load_backend(backend), "free_mb", None))), None)
 
 
 def _answer(opened: Opened, target: Target, first: Callable[[Bundle, Target], object] | None, stages: Stages) -> str:

@@ -206,7 +206,7 @@ class Fresh(Document):
     steady_pss_mb: float | None
     """Shared pages counted in part; null where the system does not tell."""
     device_mb: float | None = None
-    """Memory of the accelerator; null where there is none, or it does not tell."""
+    """Memory of the accelerator that opening the engines and answering took; null where there is none, or it does not tell."""
     p50_ms: dict[str, float] = {}
     """Graph -> median of a short series: what another process says about the same figure."""
     p90_ms: dict[str, float] = {}
@@ -220,7 +220,7 @@ class Startup(Document):
     answer: str
     """What the first answer was: a verb's or the turn's name."""
     device_memory: str = ""
-    """Why there is no figure for the accelerator's memory."""
+    """Why there is no figure for the accelerator's memory, or what is in it."""
     note: str = ""
     """What was not controlled."""
 

@@ -13,6 +13,7 @@ from mmedge.profile.report import Fresh, Startup
 from mmedge.target import Target
 
 PAGE_CACHE = "files may come from the system's memory: the bundle was read before, and dropping what the system keeps of it needs root"
+BESIDE = "what the engines took beside CUDA's own; other programs that came or went meanwhile are in it"
 ON_CPU = {"ort", "openvino", "ref", "null"}
 """Backends that this version runs on the CPU."""
 
@@ -42,7 +43,8 @@ def startup(path: Path, target: Target, *, answer: str | None = None, processes:
     for number in range(1, processes + 1):
         told.append(_fresh(path, target, answer or ""))
         progress(f"start {number} of {processes}: {_line(told[-1].fresh)}")
-    return Startup(processes=tuple(one.fresh for one in told), answer=told[0].answer, device_memory=_device_memory(path, target), note=PAGE_CACHE)
+    memory = BESIDE if any(one.fresh.device_mb is not None for one in told) else _device_memory(path, target)
+    return Startup(processes=tuple(one.fresh for one in told), answer=told[0].answer, device_memory=memory, note=PAGE_CACHE)
 
 
 def _fresh(path: Path, target: Target, answer: str) -> Told:

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
-import pytest
+from functools import partial
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmedge.bundle import Bundle
 from mmedge.profile.measure import Dissected, breakdown
-from mmedge.spans import timed
+from mmedge.spans import Watched, timed
+from mmedge.target import Target
 
 
 def test_a_call_is_dissected_and_warm_up_does_not_count():
@@ -36,3 +42,16 @@ def test_parts_are_medians_and_the_difference_is_of_each_call():
 def test_a_part_that_a_call_did_not_have_is_zero():
     made = breakdown([10.0, 10.0], {"a": [10.0, 0.0]})
     assert made.difference == pytest.approx(0.5)
+
+
+def test_the_stages_of_a_real_verb_sum_to_the_whole(toy_bundle):
+    """A ratio of times within each call, so that a slow machine does not matter: what no stage explains is the cost of the spans themselves."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (1200, 1600, 3), np.uint8))
+    target, through = Target.load("cpu"), lambda name, runner: Watched(f"graph {name}", runner)
+    with Bundle.open(toy_bundle).session("eyes", target, through=through) as session:
+        call = Dissected(partial(session.embed_image, picture))
+        for _ in range(12):
+            call()
+    made = call.breakdown(9)
+    assert {"processors", "graph image_encoder", "rest"} <= {part.name for part in made.parts}
+    assert 0 <= made.difference <= 0.02 and made.sum_ms == pytest.approx(made.whole_ms, rel=0.02)

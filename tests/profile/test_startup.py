@@ -14,8 +14,9 @@ import pytest
 from mmedge.bundle import MANIFEST
 from mmedge.deploy.compile import compile
 from mmedge.errors import MmedgeError
-from mmedge.profile.fresh import Stages, Started
+from mmedge.profile.fresh import Stages, Started, start
 from mmedge.profile.startup import startup
+from mmedge.runner import load_backend
 from mmedge.target import Target
 
 CPU = Target.load("cpu")
@@ -207,3 +208,11 @@ def test_the_manifest_is_read_before_anything_is_started(tmp_path):
     (folder / MANIFEST).write_text(json.dumps({"schema": "mmedge.bundle/99"}))
     with pytest.raises(MmedgeError, match=r"mmedge\.bundle/99"):
         startup(Path(folder), CPU, processes=1, progress=quiet)
+
+
+@pytest.mark.parametrize(("told", "taken"), [((8000, 7880), 120), ((8000, 8200), 0), (None, None)])
+def test_the_accelerators_memory_is_what_it_has_less_than_before(toy_bundle, monkeypatch, told, taken):
+    if told:
+        moments = iter(told)
+        monkeypatch.setattr(load_backend("ort"), "free_mb", lambda: next(moments), raising=False)
+    assert start(toy_bundle, CPU, "", time.monotonic())["fresh"]["device_mb"] == taken

@@ -45,6 +45,11 @@ def probe(target: Target | None = None) -> Facts:
     return Facts(True, version=version, reason=gpu)
 
 
+def free_mb() -> int:
+    """Of the GPU's memory; a Jetson's is the board's own. Raises MmedgeError: there is no GPU."""
+    return device.memory().free_mb
+
+
 def options(target: Target) -> flavours.Options:
     """Raises MmedgeError: the target's options are wrong."""
     return flavours.options(target)

@@ -12,7 +12,7 @@ import pytest
 from backends.tensorrt import stand_in, stand_in_cuda, stand_in_gpu
 from backends.tensorrt.stand_in_gpu import cudaError_t
 
-from mmedge.backends.tensorrt import device
+from mmedge.backends.tensorrt import device, free_mb
 from mmedge.errors import MmedgeError
 from mmedge.need import NotInstalled
 
@@ -52,7 +52,7 @@ def test_addresses_are_aligned_as_tensorrt_wants_them(gpu):
 def test_facts_of_the_board(gpu):
     device.Memory(10 << 20)
     assert (device.compute_capability(), device.cuda_version(), device.driver_version()) == ("8.7", "12.6", "12.6")
-    assert device.memory() == device.Room(free_mb=8182, total_mb=8192)
+    assert device.memory() == device.Room(free_mb=8182, total_mb=8192) and free_mb() == 8182
 
 
 def test_thor_is_called_by_its_new_name(monkeypatch):
@@ -138,7 +138,7 @@ def test_older_cuda_python_has_its_module_elsewhere(monkeypatch):
 
 
 REFUSED = """
-from mmedge.backends.tensorrt import device
+from mmedge.backends.tensorrt import device, free_mb
 from mmedge.errors import MmedgeError
 print(device.cuda_version(), device.driver_version())
 for ask in (device.compute_capability, device.memory, lambda: device.Memory(9), lambda: device.Pinned(9), device.Stream):
