@@ -162,13 +162,13 @@ class Model:
             onnx.save(model, path)
         return path
 
-    def fp32(self) -> Metric:
-        return self._metric({})
-
     def judged(self, contenders: Mapping[str, Opens]) -> tuple[Judged, Metric]:
         """A model some of whose graphs are contenders, all others in fp32."""
+        if not self.metric:
+            found = self._agreements(contenders)
+            return judge(agreement([1.0] * len(found)), agreement(found), AGREES), agreement(found)
         metric = self._metric(contenders)
-        return judge(self._reference, metric, self.opened.manifest.models[self.role].gate.max_drop if self.metric else AGREES), metric
+        return judge(self._reference, metric, self.opened.manifest.models[self.role].gate.max_drop), metric
 
     @cached_property
     def _reference(self) -> Metric:
@@ -179,9 +179,6 @@ class Model:
         return {}
 
     def _metric(self, contenders: Mapping[str, Opens]) -> Metric:
-        if not self.metric:
-            return self._agreement(contenders)
-
         @contextlib.contextmanager
         def opens(key: str) -> Iterator[Any]:
             if key in contenders:
@@ -195,20 +192,16 @@ class Model:
             found = answered(session, self.task, self.data).scored.metrics
             return next(metric for metric in found if metric.name == self.metric)
 
-    def _agreement(self, contenders: Mapping[str, Opens]) -> Metric:
-        """Of the first output of each graph: a decoder's are its logits."""
+    def _agreements(self, contenders: Mapping[str, Opens]) -> list[float]:
+        """Cosines with fp32 of the first output of each graph, sample by sample: a decoder's is its logits."""
         found = []
-        for key in self.graphs:
+        for key, opens in contenders.items():
             name = self.graph(key).outputs[0].name
-            with contextlib.ExitStack() as stack:
-                exact = stack.enter_context(in_fp32(self.opened, self.role, self.target, key))
-                ours = stack.enter_context(contenders[key]()) if key in contenders else None
-                for feeds in map(loaded, self.feeds(key, held_out=True)) if ours or not contenders else ():
-                    wanted = np.array(exact.run(feeds)[name], np.float64).reshape(1, -1)
-                    got = np.array(ours.run(feeds)[name], np.float64).reshape(1, -1) if ours else wanted
-                    agreed = cosine(got, wanted)
+            with opens() as ours, in_fp32(self.opened, self.role, self.target, key) as exact:
+                for feeds in map(loaded, self.feeds(key, held_out=True)):
+                    agreed = cosine(*(np.array(runner.run(feeds)[name], np.float64).reshape(1, -1) for runner in (ours, exact)))
                     found.append(agreed.estimate.value if agreed.estimate else 0.0)
-        return agreement(found)
+        return found
 
 
 def agreement(found: list[float]) -> Metric:

@@ -165,23 +165,31 @@ def screened(model: Model, key: str, entries: Sequence[Entry], quiet: bool) -> l
     """Those that hold, with how fast they seem: what was found while the machine was not quiet is not taken for what is found now."""
     base = next(entry for entry in entries if entry.label == FP32)
     others = [entry for entry in entries if entry.holds and entry is not base]
+    slow = [entry for entry in others if entry.made.tool == quantize_torch.NAME]  # a minute to open, and far behind: once will do
+    quick = [entry for entry in others if entry not in slow]
     done = [replace(base, seems=1.0)]
-    for first in range(0, len(others), AT_ONCE):
-        group = [base, *others[first : first + AT_ONCE]]
+    groups = [(quiet, quick[first : first + AT_ONCE]) for first in range(0, len(quick), AT_ONCE)] + [(False, [entry]) for entry in slow]
+    for anew, group in groups:
 
         def found(group: Sequence[Entry] = group) -> Any:
-            tell(f"{key}: {len(group) - 1} are timed")
-            return quantize_race.race([contender(model, key, entry) for entry in group], **SCREEN)  # type: ignore[arg-type]
+            tell(f"{key}: {', '.join(entry.label for entry in group)} are timed")
+            return quantize_race.race([contender(model, key, entry) for entry in (base, *group)], **SCREEN)  # type: ignore[arg-type]
 
-        times = remembered([f"screen {quiet}", model.graph(key).sha256, *(json.dumps(asdict(contender(model, key, entry))) for entry in group)], found)
+        asked = [json.dumps(asdict(contender(model, key, entry))) for entry in (base, *group)]
+        times = remembered([f"screen {anew}", model.graph(key).sha256, *asked], found)
         middle = {label: statistics.median(ms) for label, ms in times.items()}
-        done += [replace(entry, seems=middle[entry.label] / middle[FP32]) for entry in group[1:]]
+        done += [replace(entry, seems=middle[entry.label] / middle[FP32]) for entry in group]
     return done
 
 
 def compared(model: Model, key: str, verb: Sequence[Entry], quiet: bool) -> list[Entry]:
     """Every way to run a graph; those that hold its gate know how fast they seem."""
-    entries = [*verb, *(judged(model, key, one, opened) for one in made(model, key) for opened in openings(one))]
+    entries = list(verb)
+    for one in made(model, key):
+        found = [judged(model, key, one, opened) for opened in openings(one)]
+        if one.file.endswith(quantize_report.FILES) and not any(entry.holds for entry in found):
+            quantize_tools.discard(one)  # nobody opens it again, and disks are small
+        entries += found
     timed = {entry.label: entry for entry in screened(model, key, entries, quiet)}
     return [timed.get(entry.label, entry) for entry in entries]
 
@@ -218,6 +226,7 @@ def main() -> int:
     parser.add_argument("--prepare", action="store_true", help="all but the race")
     parser.add_argument("--model", action="append", choices=["eyes", "ears", "clip", "smolvlm"], help="only this one")
     parser.add_argument("--bundle", type=Path, help="of the shipped assistant, where it is there already")
+    parser.add_argument("--makers", action="store_true", help="mmedge's fastest maker in place of what mmedge quantize chooses")
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--blocks", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=0.25, help="of a block")
@@ -225,7 +234,7 @@ def main() -> int:
     report = quantize_report.Report()
     for model in models(asked.bundle, asked.model or []):
         chosen: dict[str, dict[str, Entry]] = {}
-        verb = by_verb(model, anew=not asked.prepare)
+        verb = {} if asked.makers else by_verb(model, anew=not asked.prepare)
         for key, label in model.graphs.items():
             entries = compared(model, key, [verb[key]] if key in verb else [], quiet=not asked.prepare)
             ours, peers = fastest(entries)
@@ -243,7 +252,7 @@ def main() -> int:
         report.whole(model, whole(model, chosen))
     text = report.text(environment.machine("onnxruntime", "openvino", "nncf"))
     print(text)
-    if not (asked.prepare or asked.model):
+    if not (asked.prepare or asked.model or asked.makers):
         (Path(__file__).parent / "results" / "quantize_peers.md").write_text(text, encoding="utf-8")
     return 0 if report.kept else 3
 

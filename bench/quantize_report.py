@@ -51,7 +51,7 @@ class Report:
     def graph(self, model: Any, label: str, entries: Sequence[Any], ours: Any, peers: Sequence[Any], base: Any, on_cpu: Any, times: Mapping[str, Any]) -> None:
         size = own_bytes(model.graph(base_key(model, label)))
         metric = model.metric or "cosine with fp32"
-        self._parts += ["", f"## {label} ({model.label}; {metric}; {size / 1e6:.1f} MB)", "", *HEAD]
+        self._parts += ["", f"**{label}** ({model.label}; {metric}; {size / 1e6:.1f} MB)", "", *HEAD]
         for entry in sorted(entries, key=lambda entry: (not entry.ours, entry.seems)):
             self._parts.append(self._row(entry, entry is ours, size, ours, times))
         self._races(label, ours, peers, times, model.metric in LOWER_IS_BETTER)
@@ -107,7 +107,7 @@ class Report:
     def text(self, machine: str) -> str:
         words = {True: "kept", False: "MISSED", None: "not measured"}
         bars = [f"- {said}: {words[kept]}" for said, kept in self._bars]
-        return "\n".join([INTRODUCTION, "", f"{machine}.", *self._parts, "", "## Bars of quantizing", "", *bars, ""])
+        return "\n".join([INTRODUCTION, "", f"{machine}.", *self._parts, "", "Bars:", "", *bars, ""])
 
 
 def base_key(model: Any, label: str) -> str:

@@ -104,6 +104,13 @@ def make(way: str, command: list[str], graph: Path, feeds: list[Path], root: Pat
     return made
 
 
+def discard(made: Made) -> None:
+    """Remove its files; what is known of it stays."""
+    for path in Path(made.file).parent.iterdir():
+        if path.name != "made.json":
+            path.unlink()
+
+
 def of_peer(way: str, graph: Path, feeds: list[Path], root: Path) -> Made:
     tool, _, setting = way.partition(" ")
     script = HERE / f"quantize_with_{tool.partition('-')[0]}.py"

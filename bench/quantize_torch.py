@@ -18,7 +18,7 @@ REQUIREMENTS = (
     *("bitsandbytes==0.50.2", "accelerate==1.15.0", "numpy==2.4.6"),
 )
 FEWEST = 5
-WAYS = ("torchao int8 dynamic", "torchao int8 dynamic, compiled", "torchao int8 weights, compiled", "quanto int8", "bitsandbytes int8")
+WAYS = ("torchao int8 dynamic, compiled", "torchao int8 weights, compiled", "quanto int8", "bitsandbytes int8")
 
 
 def ways(model, key):

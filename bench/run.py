@@ -25,6 +25,8 @@ COMPARISONS = [
     "profile_truth",
     "profile_peers",
     "nvidia",
+    "quantize_makers",
+    "quantize_peers",
 ]
 HEAD = """# Measured
 
