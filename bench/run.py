@@ -20,6 +20,7 @@ COMPARISONS = [
     "coverage",
     "export_cost",
     "fp16",
+    "faults",
     "chat_speed",
     "cache_copy",
     "profile_truth",

@@ -25,3 +25,14 @@ def healthy(shared, small_bundle):
 def damaged(healthy, tmp_path):
     """A copy of such a bundle: free to be damaged."""
     return lambda architecture: shutil.copytree(healthy(architecture), tmp_path / "planted.bundle")
+
+
+@pytest.fixture
+def clip(damaged):
+    return damaged("CLIPModel")
+
+
+@pytest.fixture
+def fails(refused):
+    """``check`` refuses a bundle by a gate; returns what it says."""
+    return lambda bundle, target="cpu": refused("check", bundle, "-t", target, status=3)[0]

@@ -20,6 +20,8 @@ from mmedge.processors.text import TextSettings
 from mmedge.tensors import Array
 
 TEXTS, PICTURES, SOUNDS = ("text_1", "text_2", "text_3"), ("cat", "coffee"), ("question", "remark")
+SPELT = ["sphinx of black quartz", "judge my vow", "lazy foxes jump & hide!", "0123456789"]
+"""Every letter and digit, in the middle of words and at their ends: a tokenizer of another version may differ in a few."""
 
 
 def tower_cases(config: Config, model: Any, folder: Path, media: Media, tokens: Mapping[str, Any], feeds: Mapping[str, Any]) -> list[Case]:
@@ -37,7 +39,8 @@ def tower_cases(config: Config, model: Any, folder: Path, media: Media, tokens: 
         found = {name: model(**one, **tokens) for name, one in (prepared or {"": feeds}).items()}
     cases = []
     if config.text is not None:
-        cases.append(Case("processor", "tokens", {"text": texts}, _tokens(config.text, folder, texts), source=source, atol=0))
+        read = [*texts, *SPELT]
+        cases.append(Case("processor", "tokens", {"text": read}, _tokens(config.text, folder, read), source=source, atol=0))
         cases.append(Case("verb", "embed_text", {"text": texts}, next(iter(found.values())).text_embeds.numpy(), source=source))
     if not prepared:
         return cases
@@ -63,7 +66,14 @@ def joined_cases(
     embedded = encoder(texts)
     cases = [
         Case("processor", "pixels", {"image": "@cat"}, pixels["cat"], source=f"Pillow {metadata.version('Pillow')}", atol=1e-5),
-        Case("processor", "tokens", {"text": texts}, encoder.processor(texts), source=f"tokenizers {metadata.version('tokenizers')}", atol=0),
+        Case(
+            "processor",
+            "tokens",
+            {"text": [*texts, *SPELT]},
+            encoder.processor([*texts, *SPELT]),
+            source=f"tokenizers {metadata.version('tokenizers')}",
+            atol=0,
+        ),
         Case("verb", "embed_text", {"text": texts}, embedded, source=source),
     ]
     for name, values in pixels.items():

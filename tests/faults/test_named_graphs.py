@@ -1,38 +1,26 @@
-"""Ten faults by name, planted with the right checksums where somebody could make them: no command takes the bundle, and each says what is wrong."""
+"""Named faults of graphs and files, planted with the right checksums where somebody could make them: no command takes the bundle, and each names what is wrong.
+
+Those of quantized graphs are in test_quantized.py.
+"""
 
 from __future__ import annotations
 
-import json
 from functools import partial
 
 import numpy as np
-import onnx
 import pytest
 from deploy.planted import model as planted_model
 from faults import planting
 from faults.kinds import HALVES
 from onnx import TensorProto, helper, numpy_helper
-from quantized_toy import quantized_toy
 from tampering import edit, swap
-from tokenizers import Tokenizer
 
 from mmedge.backends import openvino
+from mmedge.optimize.proto import tidy
 
 pytestmark = pytest.mark.full
 
 GRAPH = ("models", "eyes", "graphs", "image_encoder")
-CLIP, BLIP, WHISPER = "CLIPModel", "BlipForConditionalGeneration", "WhisperForConditionalGeneration"
-
-
-@pytest.fixture
-def clip(damaged):
-    return damaged(CLIP)
-
-
-@pytest.fixture
-def fails(refused):
-    """``check`` refuses a bundle by a gate; returns what it says."""
-    return lambda bundle, target="cpu": refused("check", bundle, "-t", target, status=3)[0]
 
 
 def path_of(bundle, name):
@@ -65,77 +53,6 @@ class TestDroppedGraph:
         assert "dual_encoder/text_encoder is placed as a file that" in refused("check", clip, "-t", "cpu")[0]
 
 
-class TestWrongNormalization:
-    """Pixels are brought to another mean or deviation than the model was trained with."""
-
-    @pytest.mark.parametrize(("what", "value"), [("mean", [0.5] * 3), ("std", [0.5] * 3), ("scale", 1.0), ("mean", [0.0] * 3)])
-    def test_of_pictures(self, clip, fails, what, value):
-        planting.config(clip, "image", what, value=value)
-        assert "first processor dual_encoder.pixels" in fails(clip)
-
-    def test_of_sounds(self, damaged, fails):
-        bundle = damaged("ASTForAudioClassification")
-        planting.config(bundle, "fbank", "mean", value=0.0)
-        assert "first processor audio.features" in fails(bundle)
-
-
-def permuted(content):
-    """Every token has another's id."""
-    made = json.loads(content)
-    words = made["model"]["vocab"]
-    ids = [*words.values()]
-    made["model"]["vocab"] = dict(zip(words, ids[1:] + ids[:1]))
-    return json.dumps(made).encode()
-
-
-class TestPermutedTokens:
-    """Words have the numbers of others."""
-
-    def test_in_the_tokenizer(self, clip, fails):
-        planting.asset(clip, "tokenizer.json", permuted)
-        assert "first processor dual_encoder.tokens" in fails(clip)
-
-    @pytest.mark.parametrize("architecture", [BLIP, WHISPER])
-    def test_in_one_that_only_turns_numbers_into_words(self, damaged, fails, architecture):
-        bundle = damaged(architecture)
-        planting.asset(bundle, "tokenizer.json", permuted)
-        assert f"first processor {planting.role_of(bundle)}.words" in fails(bundle)
-
-    def test_in_the_table_of_a_graph(self, clip, fails):
-        def rows(model):
-            table = next(one for one in model.graph.initializer if "token_embedding" in one.name and len(one.dims) == 2)
-            array = numpy_helper.to_array(table)
-            table.CopyFrom(numpy_helper.from_array(np.roll(array, 1, axis=0), table.name))
-
-        planting.graph(clip, "text_encoder", rows)
-        assert "first graph dual_encoder/text_encoder" in fails(clip)
-
-
-class TestSwappedChannels:
-    """Blue where red was."""
-
-    def test_before_the_processor(self, clip, fails):
-        """Mean and deviation in the order of BGR."""
-        image = planting.manifest(clip)["models"]["dual_encoder"]["config"]["image"]
-        for name in ("mean", "std"):
-            planting.config(clip, "image", name, value=image[name][::-1])
-        assert "first processor dual_encoder.pixels" in fails(clip)
-
-    def test_in_the_weights_of_the_first_layer(self, clip, fails):
-        def swap_channels(model):
-            kernel = next(one for one in model.graph.initializer if len(one.dims) == 4 and one.dims[1] == 3)
-            kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel)[:, ::-1].copy(), kernel.name))
-
-        planting.graph(clip, "image_encoder", swap_channels)
-        assert "first graph dual_encoder/image_encoder" in fails(clip)
-
-    def test_of_the_picture_that_a_session_is_given(self, clip, fails, monkeypatch):
-        from mmedge.processors import pixels
-
-        monkeypatch.setattr(pixels, "load_image", lambda picture, load=pixels.load_image: load(picture)[..., ::-1])
-        assert "first processor dual_encoder.pixels" in fails(clip)
-
-
 def halved(model, kind="bfloat16"):
     """Every product is rounded to 16 bits, as where a runtime computes in them."""
     for node in [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm", "Conv")]:
@@ -147,15 +64,8 @@ def halved(model, kind="bfloat16"):
                 helper.make_node("Cast", [f"{result} half"], [result], to=TensorProto.FLOAT),
             ]
         )
-    order(model)
+    tidy(model)  # nodes in order
     return model
-
-
-def order(model):
-    """Nodes in an order in which all is there before it is taken."""
-    from mmedge.optimize.proto import tidy
-
-    tidy(model)
 
 
 class TestBf16PassedOffAsF32:
@@ -194,7 +104,7 @@ class TestTruncatedWeights:
 
     @pytest.mark.parametrize("kind", ["file", "weights"])
     def test_as_it_happens(self, damaged, refused, kind):
-        bundle = damaged(WHISPER)
+        bundle = damaged("WhisperForConditionalGeneration")
         path = bundle / planting.manifest(bundle)["models"]["speech"]["graphs"]["encoder"][kind]["path"]
         with path.open("rb+") as file:
             file.truncate(path.stat().st_size - 100)
@@ -205,7 +115,7 @@ class TestTruncatedWeights:
     @pytest.mark.parametrize("kind", ["file", "weights"])
     @pytest.mark.parametrize("target", ["cpu", "intel-cpu"])
     def test_with_the_right_checksum(self, damaged, refused, kind, target):
-        bundle = damaged(WHISPER)
+        bundle = damaged("WhisperForConditionalGeneration")
         where = ("models", "speech", "graphs", "encoder", kind)
         path = bundle / planting.manifest(bundle)["models"]["speech"]["graphs"]["encoder"][kind]["path"]
         swap(bundle, where, path.read_bytes()[: path.stat().st_size // 2])
@@ -220,58 +130,13 @@ class TestTruncatedWeights:
         assert "encoder" in what
 
     def test_filled_up_with_zeros(self, damaged, fails):
-        bundle = damaged(WHISPER)
+        bundle = damaged("WhisperForConditionalGeneration")
         weights = planting.manifest(bundle)["models"]["speech"]["graphs"]["encoder"]["weights"]["path"]
         content = (bundle / weights).read_bytes()
         content = content[: len(content) // 2].ljust(len(content), b"\0")
         for name in planting.manifest(bundle)["models"]["speech"]["graphs"]:
             swap(bundle, ("models", "speech", "graphs", name, "weights"), content)
         assert "graph speech/" in fails(bundle)
-
-
-def older(content):
-    """The same tokenizer before its last words and merges were learnt."""
-    made = json.loads(content)
-    model = made["model"]
-    if merges := model.get("merges"):
-        model["merges"] = merges[: len(merges) // 2]
-    else:
-        kept = dict(list(model["vocab"].items())[: -len(model["vocab"]) // 3])
-        model["vocab"] = {word: index for index, word in enumerate(dict.fromkeys([*list(kept)[:7], *reversed(list(kept)[7:])]))}
-    return json.dumps(made).encode()
-
-
-class TestStaleTokenizer:
-    """tokenizer.json of another version beside the graphs."""
-
-    def test_with_the_right_checksum(self, clip, fails):
-        planting.asset(clip, "tokenizer.json", older)
-        assert "first processor dual_encoder.tokens" in fails(clip)
-
-    @pytest.mark.parametrize("architecture", [BLIP, WHISPER])
-    def test_one_that_only_turns_numbers_into_words(self, damaged, fails, architecture):
-        bundle = damaged(architecture)
-        planting.asset(bundle, "tokenizer.json", older)
-        assert f"first processor {planting.role_of(bundle)}.words" in fails(bundle)
-
-    def test_copied_over_the_right_one(self, clip, refused):
-        path = next((clip / "dual_encoder").glob("tokenizer.*"))
-        path.write_bytes(older(path.read_bytes()))
-        for command in (["inspect", clip], ["check", clip, "-t", "cpu"]):
-            what, _ = refused(*command)
-            assert path.name in what and "is damaged" in what
-
-    def test_with_more_words_than_the_model_has(self, tmp_path, refused):
-        """It is an export that finds a tokenizer which is newer than the weights."""
-        from checkpoints.dual_encoder import make_clip
-
-        make_clip(tmp_path / "checkpoint")
-        newer = Tokenizer.from_file(str(tmp_path / "checkpoint" / "tokenizer.json"))
-        content = json.loads(newer.to_str())
-        content["model"]["vocab"] |= {f"new{index}": 390 + index for index in range(300)}
-        (tmp_path / "checkpoint" / "tokenizer.json").write_text(json.dumps(content))
-        what, fix = refused("export", tmp_path / "checkpoint", "-t", "cpu", "-o", tmp_path / "new.bundle")
-        assert " tokens and the model knows 400: it is of another version" in what and "tokenizer.json of this checkpoint" in fix
 
 
 def opset(model, version):
@@ -324,39 +189,3 @@ class TestMislabelledOpset:
         edit(clip, (*planting.entry(clip, "image_encoder"), "opset"), 18)
         edit(clip, (*planting.entry(clip, "image_encoder"), "ir"), 8)
         assert "IR 10" in refused("inspect", clip)[0]
-
-
-class TestNanScale:
-    """What a quantized graph multiplies its integers by is no number."""
-
-    def test_in_a_variant_that_has_passed_its_gate(self, toy_bundle, fails):
-        quantized_toy(toy_bundle, chosen="ort spare")
-        where = (*GRAPH, "variants", 1, "file")
-        path = toy_bundle / planting.manifest(toy_bundle)["models"]["eyes"]["graphs"]["image_encoder"]["variants"][1]["file"]["path"]
-        model = onnx.load(path)
-        scale = next(one for one in model.graph.initializer if one.name == "scale")
-        scale.CopyFrom(numpy_helper.from_array(np.array(np.nan, np.float32), "scale"))
-        swap(toy_bundle, where, model.SerializeToString())
-        sha256 = planting.manifest(toy_bundle)["models"]["eyes"]["graphs"]["image_encoder"]["variants"][1]["file"]["sha256"]
-        edit(toy_bundle, ("engines", "cpu", "eyes/image_encoder", "made_of"), sha256)
-        edit(toy_bundle, ("quantized", "cpu", "eyes", "graphs", "image_encoder", "rated", 1, "made_of"), sha256)
-        what = fails(toy_bundle)
-        assert "first graph eyes/image_encoder" in what and "int8" in what
-
-    def test_in_a_variant_that_nobody_judged(self, clip, fails):
-        planting.variant(clip, "image_encoder", rounded(planting.load(clip, "image_encoder"), scale=np.nan), "int8")
-        what = fails(clip)
-        assert "dual_encoder/image_encoder" in what and "int8" in what
-
-
-def rounded(model, scale):
-    """Every matrix in 8 bits, times ``scale`` of what it should be."""
-    for tensor in [one for one in model.graph.initializer if len(one.dims) == 2 and one.data_type == TensorProto.FLOAT]:
-        array = numpy_helper.to_array(tensor)
-        step = np.abs(array).max() / 127
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(np.round(array / step).astype(np.int8), f"{name} 8"))
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(step * scale), f"{name} scale"))
-        model.graph.node.append(helper.make_node("DequantizeLinear", [f"{name} 8", f"{name} scale"], [name]))
-    order(model)
-    return model
