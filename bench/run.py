@@ -20,7 +20,7 @@ COMPARISONS = [
     "coverage",
     "export_cost",
     "fp16",
-    "faults",
+    "fault_rates",
     "chat_speed",
     "cache_copy",
     "profile_truth",

@@ -119,9 +119,9 @@ def _difference(found: Any, healthy: Any) -> float:
 
 
 @contextmanager
-def planted(number: int, healthy: Callable[[str], Path], folder: Path) -> Iterator[tuple[Path, str, str, str]]:
+def planted(seed: int, number: int, healthy: Callable[[str], Path], folder: Path) -> Iterator[tuple[Path, str, str, str]]:
     """(a copy of a healthy bundle with the change of that number, its architecture, the kind, what was done); the copy is removed."""
-    random = np.random.default_rng([SEED, number])
+    random = np.random.default_rng([seed, number])
     kind = list(KINDS)[number % len(KINDS)]
     copy = folder / f"changed-{number}.bundle"
     for architecture in random.permutation(ARCHITECTURES):
@@ -156,12 +156,12 @@ def noticed(copy: Path, target: Target) -> str:
     return ""
 
 
-def tried(healthy: Callable[[str], Path], folder: Path, numbers: Sequence[int] = range(COUNT)) -> list[Tried]:
-    """Every change of the seed. ``healthy``: architecture -> a bundle compiled for ``cpu``, which stays as it is."""
+def tried(healthy: Callable[[str], Path], folder: Path, seed: int = SEED) -> list[Tried]:
+    """Every change of a seed. ``healthy``: architecture -> a bundle compiled for ``cpu``, which stays as it is."""
     before = {architecture: answers(healthy(architecture)) for architecture in ARCHITECTURES}
     target, found = Target.load("cpu"), []
-    for number in numbers:
-        with planted(number, healthy, folder) as (copy, architecture, kind, what):
+    for number in range(COUNT):
+        with planted(seed, number, healthy, folder) as (copy, architecture, kind, what):
             word, change = strength(copy, before[architecture])
             assert kind not in HARMLESS or word == NONE, f"{kind} is harmless, and changed {architecture} by {change}"
             word = SAME if kind in HARMLESS else word

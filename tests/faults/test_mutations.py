@@ -8,8 +8,8 @@ from faults.mutations import ANSWERS, BROKEN, COUNT, NONE, SAME, rates, table, t
 pytestmark = pytest.mark.full
 
 FLOORS = {BROKEN: 1.0, ANSWERS: 1.0, "plain": 1.0, "slight": 0.6, "faint": 0.5}
-"""What was measured (bench/results/faults.md). Golden inputs are few, and what is held against them has a bound: a change by a little more than rounding may
-stay below it there, and one of what only scores are multiplied by is held to a hundredth as everywhere."""
+"""What was measured (bench/results/fault_rates.md). Golden inputs are few, and what is held against them has a bound: a change by a little more than rounding
+may stay below it there, and what only scores are multiplied by is held to a thousandth of a probability."""
 
 
 def test_what_changes_answers_is_noticed_and_what_changes_nothing_is_not(healthy, tmp_path, capfd):
