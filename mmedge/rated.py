@@ -72,15 +72,22 @@ class Rated(Document):
     """No other that passed is better in one of metric, latency, size and memory, and worse in none."""
     features: tuple[str, ...] = ()
     """Of the CPU, that its figures rest on: where one of them is missing, it is passed over."""
+    demoted: bool = False
+    """It holds its gate, but the model as a whole does not with it and what the other graphs were chosen as."""
     left_out: bool = False
     """It passed, and the bundle does not hold its variant: ``--slim`` keeps what was chosen alone."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the bundle holds it, and a graph may run as it."""
+        return self.passed and not self.left_out and not self.demoted
 
 
 class Choice(Document):
     """Which candidate a graph runs as on a target, and all others, the best first by the target's goal."""
 
     chosen: str
-    """By its name; the first in ``rated``, unless the model as a whole failed its gate with that."""
+    """By its name; the first in ``rated`` that was not demoted."""
     why: str
     rated: tuple[Rated, ...] = Field(min_length=1)
 
@@ -90,5 +97,5 @@ class Choice(Document):
 
     def valid(self, flags: tuple[str, ...]) -> tuple[Rated, ...]:
         """Those that the bundle holds and whose figures hold on a CPU with these features: the chosen one first, then the others in their order."""
-        held = [one for one in self.rated if one.passed and not one.left_out and set(one.features) <= set(flags)]
+        held = [one for one in self.rated if one.usable and set(one.features) <= set(flags)]
         return tuple(sorted(held, key=lambda one: one.name != self.chosen))

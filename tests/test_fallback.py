@@ -66,11 +66,20 @@ BOTH = CPU.model_copy(update={"backends": ("ort", "openvino")})
         {"features": ("amx_int8",)},
         {"passed": False},
         {"left_out": True},
+        {"demoted": True},
         {"backend": "openvino"},
         {"backend": "openvino", "precision": "bf16"},
         {"backend": "ref"},
     ],
-    ids=["rests on what is missing too", "did not pass", "is not in the bundle", "its runtime is not here", "the CPU cannot", "not the target's any more"],
+    ids=[
+        "rests on what is missing too",
+        "did not pass",
+        "is not in the bundle",
+        "does not hold with the others",
+        "its runtime is not here",
+        "the CPU cannot",
+        "not the target's any more",
+    ],
 )
 def test_what_does_not_hold_either_is_passed_over(toy_bundle, monkeypatch, second):
     path = quantized_toy(toy_bundle, second=second)

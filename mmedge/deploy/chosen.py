@@ -98,8 +98,8 @@ def _anew(bundle: Bundle, offer: Offer, bench: Bench, quantized: Quantized) -> C
     found, target = quantized.graphs[offer.key], bench.target
     order = {backend: place for place, backend in enumerate(target.backends)}
     for rated in sorted(found.rated, key=lambda one: (order.get(one.backend, len(order)), PRECISIONS.index(one.precision))):
-        if not rated.passed or rated.left_out:
-            others.append(rated)
+        if not rated.usable:
+            others.append(rated.model_copy(update=UNTIMED))
         elif why := _unfit(bundle, offer, rated, target, anew=True):
             bench.report(f"{offer.name}: {rated.name} is not measured: {why}")
             others.append(rated.model_copy(update=UNTIMED))
@@ -150,7 +150,8 @@ def _placed(bundle: Bundle, offer: Offer, rated: Rated, target: Target, why: str
 def _settled(quantized: Quantized, choices: Mapping[str, Choice]) -> Quantized:
     """What is remembered of a model. No data is here to judge it as a whole: losses that were judged alone are taken to add up."""
     settled = dict(choices)
-    while sum(map(_lost, settled.values())) > quantized.loss.allowed:
+    judged = all(settled[key].chosen == found.chosen for key, found in quantized.graphs.items())
+    while not judged and sum(map(_lost, settled.values())) > quantized.loss.allowed:
         key = max(settled, key=lambda one: _lost(settled[one]))
         worst = settled[key]
         others = alternatives(worst, quantized.budget, quantized.higher_is_better)

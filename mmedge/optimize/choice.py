@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from mmedge.errors import MmedgeError
 from mmedge.optimize.pareto import Point, cost, front, misses, winner
@@ -31,7 +32,7 @@ def choice(rated: Sequence[Rated], goal: Goal, budget: Budget, higher_is_better:
     if base is None:
         said = "; ".join(f"{one.name}: {one.note or 'cannot run here'}" for one in rated if one.precision == "fp32")
         raise MmedgeError(f"no candidate in fp32 could be timed: {said}", "mmedge doctor says what is missing here")
-    timed = {one.name: one for one in rated if one.passed and one.latency_ms is not None}
+    timed = {one.name: one for one in rated if one.usable and one.latency_ms is not None}
     points = {name: _point(one, higher_is_better) for name, one in timed.items()}
     best = {point.name for point in front(list(points.values()))}
     sure = [point for name, point in points.items() if goal != "latency" or name == base.name or _surely_faster(timed[name])]
@@ -67,13 +68,14 @@ def alternatives(found: Choice, budget: Budget, higher_is_better: bool) -> list[
         return []
     if found.of(found.chosen).latency_ms is None:
         return [one.name for one in found.rated if one.precision == "fp32"]
-    after = [one for one in found.rated[names.index(found.chosen) + 1 :] if one.passed and one.latency_ms is not None]
+    after = [one for one in found.rated[names.index(found.chosen) + 1 :] if one.usable and one.latency_ms is not None]
     return [one.name for one in after if not misses(budget, _point(one, higher_is_better))]
 
 
 def instead(found: Choice, name: str, why: str) -> Choice:
-    """Another candidate of the same graph is taken."""
-    return found.model_copy(update={"chosen": name, "why": why})
+    """Another candidate of the same graph is taken, and the chosen one is not taken any more."""
+    rated = tuple(one.model_copy(update={"demoted": True, "pareto": False}) if one.name == found.chosen else one for one in found.rated)
+    return found.model_copy(update={"chosen": name, "why": why, "rated": rated})
 
 
 def _within(points: Sequence[Point], budget: Budget) -> list[Point]:
@@ -85,12 +87,13 @@ def _surely_faster(one: Rated) -> bool:
 
 
 def _point(one: Rated, higher_is_better: bool) -> Point:
-    """Memory in whole megabytes: readings of one candidate differ by less."""
+    """Memory in whole megabytes: readings of one candidate differ by less. Where the system does not tell, it is as bad as can be."""
     if one.metric is None or one.latency_ms is None:
         raise MmedgeError(f"{one.name} was not evaluated", "quantize again: mmedge quantize")
     scale = one.latency_ms / one.ratio.value if one.ratio else 0.0
     between_ms = (scale * one.ratio.low, scale * one.ratio.high) if one.ratio else None
-    return Point(one.name, one.metric.value, one.latency_ms, one.size_mb, float(round(one.memory_mb or 0.0)), higher_is_better, between_ms)
+    memory_mb = float(round(one.memory_mb)) if one.memory_mb is not None else inf
+    return Point(one.name, one.metric.value, one.latency_ms, one.size_mb, memory_mb, higher_is_better, between_ms)
 
 
 def _noted(one: Rated) -> str:

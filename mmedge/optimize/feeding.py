@@ -28,7 +28,6 @@ class Calibrated(Document):
 
     samples: int
     """Of the user's data."""
-    warnings: tuple[str, ...] = ()
 
 
 def calibrated(work: Work) -> Calibrated:
@@ -43,8 +42,6 @@ def calibrated(work: Work) -> Calibrated:
     # Apart from the feeds: whoever wants to know how many there were need not read gigabytes of them.
     with step("calibrated", key(work), copy) as folder:
         made = read_json(folder / SUMMARY, Calibrated, fix="")
-    for line in made.warnings:
-        work.warn(line)
     return made
 
 
@@ -87,5 +84,5 @@ def _fill(work: Work, folder: Path) -> None:
                 work.report(f"{work.role}: calibrated on {number} of {len(data)} samples")
 
     made = calibrate(work.bundle, work.role, work.target, uses, folder, samples=work.samples, seed=data.seed)
-    said = Calibrated(samples=made.samples, warnings=made.warnings)
+    said = Calibrated(samples=made.samples)
     (folder / SUMMARY).write_text(dump_json(said), encoding="utf-8")

@@ -125,7 +125,7 @@ def _quantized(work: Work, wanted: Wanted) -> Quantized:
     if _measurable(work, sifted):
         choices = {key: _choice(work, key, one, goal, wanted.budget) for key, one in sifted.items()}
     else:
-        choices = {key: _unmeasured(work, key, one, wanted.budget) for key, one in sifted.items()}
+        choices = {key: _unmeasured(work, key, one, wanted) for key, one in sifted.items()}
     whole = hold(work, choices, {key: one.survivors for key, one in sifted.items()}, wanted.budget)
     found = Quantized(
         task=work.task.name,
@@ -165,9 +165,11 @@ def _choice(work: Work, key: str, sifted: Sifted, goal: Goal, budget: Budget) ->
     return found
 
 
-def _unmeasured(work: Work, key: str, sifted: Sifted, budget: Budget) -> Choice:
+def _unmeasured(work: Work, key: str, sifted: Sifted, wanted: Wanted) -> Choice:
     there = f"mmedge compile {work.bundle.path.name} --target {work.target.name} --rechoose"
-    if budget != Budget():
+    if wanted.slim:
+        raise MmedgeError(f"nothing is chosen for {work.target.name} on this machine, so nothing else can be left out", f"leave out --slim; there: {there}")
+    if wanted.budget != Budget():
         raise MmedgeError(
             f"nothing is timed or chosen for {work.target.name} on this machine, so no budget can be kept", f"leave the budget out; there: {there}"
         )

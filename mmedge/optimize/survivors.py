@@ -102,7 +102,11 @@ def _sift(work: Work, key: str, proposal: Proposal, judges: bool) -> tuple[Propo
 def _rate(work: Work, key: str, proposal: Proposal, judges: bool) -> Rated:
     """Golden first, which costs little; then the data."""
     rated: Callable[..., Rated] = partial(
-        Rated, name=proposal.name, backend=proposal.backend, precision=proposal.precision, features=rests_on(proposal.precision)
+        Rated,
+        name=proposal.name,
+        backend=proposal.backend,
+        precision=proposal.precision,
+        features=() if proposal.backend == "tensorrt" else rests_on(proposal.precision),
     )
     candidate = proposal.candidate
     if candidate is None:

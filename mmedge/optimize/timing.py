@@ -198,4 +198,5 @@ def _key(one: Survivor, bench: Bench) -> dict[str, Any]:
         "candidate": identity(one.backend, one.candidate, bench.target),
         "feeds": digest.hexdigest(),
         "machine": {name: value for name, value in facts.model_dump(mode="json").items() if name in SET},
+        **({"asked": bench.asked} if bench.asked else {}),
     }

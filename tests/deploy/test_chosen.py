@@ -184,9 +184,29 @@ def test_losses_that_add_up_to_more_than_is_allowed_are_not_taken_together(toy_b
     """No data is at hand to judge the model as a whole."""
     masked(monkeypatch, FLAG)
     quantized_toy(toy_bundle, first={"lost": quick})
+    edit(toy_bundle, ("quantized", "cpu", ROLE, "graphs", KEY, "chosen"), "ort spare")
     given(quick=0.3, spare=0.4)
     compile(toy_bundle, CPU, quiet, anew=True)
     assert quantized_of(toy_bundle).graphs[KEY].chosen == chosen
+
+
+def test_what_data_have_judged_together_is_not_taken_apart(toy_bundle, monkeypatch, given):
+    masked(monkeypatch, FLAG)
+    quantized_toy(toy_bundle, first={"lost": 0.012})
+    given(quick=0.3, spare=0.4)
+    compile(toy_bundle, CPU, quiet, anew=True)
+    assert quantized_of(toy_bundle).graphs[KEY].chosen == "ort quick"
+
+
+@pytest.mark.parametrize("why", ["left_out", "demoted"])
+def test_what_is_not_to_be_had_is_not_chosen_by_its_old_times(toy_bundle, monkeypatch, given, why):
+    masked(monkeypatch, FLAG)
+    quantized_toy(toy_bundle, second={why: True})
+    asked = given(quick=0.7)  # before, the spare one took less than that
+    compile(toy_bundle, CPU, quiet, anew=True)
+    found = quantized_of(toy_bundle).graphs[KEY]
+    assert (found.chosen, found.of("ort spare").latency_ms, "ort spare" in asked) == ("ort quick", None, False)
+    assert placed(toy_bundle).made_of == found.of("ort quick").made_of
 
 
 def test_it_needs_no_package_onnx(toy_bundle, monkeypatch, given):

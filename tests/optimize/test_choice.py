@@ -93,6 +93,11 @@ def test_memory_differs_only_by_whole_megabytes():
     assert all(one.pareto for one in choice([FP32, STATIC, twin], "latency", NO_LIMIT, True).rated[:2])
 
 
+def test_memory_that_could_not_be_read_beats_nothing():
+    unread = rated("ort unread", 0.796, 0.4, 26.0, memory_mb=None)
+    assert [one.name for one in choice([FP32, STATIC, unread], "latency", NO_LIMIT, True).rated if one.pareto] == ["ort static", "ort fp32"]
+
+
 def test_what_keeps_the_budget_comes_first():
     found = choice(ALL, "latency", Budget(max_mb=24), True)
     assert (names(found)[:2], found.why.startswith("the fastest that holds within --max-mb 24: ")) == (["ort weights", "ort static"], True)

@@ -200,6 +200,8 @@ def test_for_a_board_that_is_elsewhere_variants_ship_and_nothing_is_chosen(world
     assert {one.name for one in manifest(world).models[ROLE].graphs[KEY].variants} == set(FACTORS)
     with pytest.raises(MmedgeError, match="so no budget can be kept"):
         world.run(Wanted(budget=Budget(max_mb=2)), target=board)
+    with pytest.raises(MmedgeError, match="so nothing else can be left out"):
+        world.run(Wanted(slim=True), target=board)
 
 
 def test_all_roles_that_the_data_judge(world):

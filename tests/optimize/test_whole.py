@@ -69,7 +69,8 @@ def test_the_graph_that_loses_most_takes_its_next(held):
     assert chosen == {"image": "ort weights", "text": "ort static"}
     assert asked == [{"image": "ort static", "text": "ort static"}, {"image": "ort weights", "text": "ort static"}]
     assert made.choices["image"].why.startswith("the next after ort static, with which the model as a whole does not hold: accuracy: +1.40 points lost")
-    assert made.choices["image"].rated[0].name == "ort static"
+    assert [(one.name, one.demoted) for one in made.choices["image"].rated] == [("ort static", True), ("ort weights", False), ("ort fp32", False)]
+    assert [one.name for one in made.choices["image"].valid(())] == ["ort weights", "ort fp32"]
 
 
 def test_it_goes_back_to_fp32_at_last(held):

@@ -85,7 +85,7 @@ def test_without_a_tokenizer_there_are_graphs_and_no_words(tmp_path):
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     CHECKPOINTS["LlamaForCausalLM"](tmp_path, vocab_size=40)
-    with pytest.raises(MmedgeError, match="tokens beyond the model's 40"):
+    with pytest.raises(MmedgeError, match="has 300 tokens and the model knows 40"):
         export(tmp_path, Options(), golden.media())
 
 
