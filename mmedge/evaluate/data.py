@@ -22,6 +22,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmedge.cache import sha256_of
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.columns import SPLITS, cell, naming
 from mmedge.evaluate.data_folder import Classes, Tables, tables_of
@@ -62,7 +63,7 @@ class Data(Protocol):
     def __iter__(self) -> Iterator[Sample]: ...
     def __len__(self) -> int: ...
     def fingerprint(self) -> str:
-        """sha256 over the samples' keys and columns and the names and sizes of their files: equal for equal selections of equal data, wherever they lie."""
+        """sha256 over the samples' keys and columns, and the names and contents of their files: equal for equal selections of equal data, wherever they lie."""
         ...
 
 
@@ -139,7 +140,7 @@ class _Selection:
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for _, sample in self._some(()):
+        for _, sample in self._some(self._numbers):
             digest.update(json.dumps([sample.key, dict(sample.fields)], sort_keys=True, default=_plain).encode() + b"\n")
         return digest.hexdigest()
 
@@ -202,5 +203,9 @@ class _Selection:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no form for: a medium is its name and size."""
-    return [value.name, value.size_bytes] if isinstance(value, Medium) else str(value)
+    """What JSON has no form for: a medium is its name and the sha256 of its content, null where there is no such file."""
+    if not isinstance(value, Medium):
+        return str(value)
+    if isinstance(value.content, bytes):
+        return [value.name, hashlib.sha256(value.content).hexdigest()]
+    return [value.name, sha256_of(value.content) if value.size_bytes is not None else None]

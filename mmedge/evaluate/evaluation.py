@@ -56,7 +56,7 @@ class Used(Document):
     limit: int | None
     seed: int
     fingerprint: str
-    """sha256 of the selection: keys, columns, names and sizes of files."""
+    """sha256 of the selection: keys, columns, names and contents of files."""
     selected: int
     lacking: int
     """Left out: they have no value in a column that the task needs."""
