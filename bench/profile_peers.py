@@ -22,11 +22,11 @@ from typing import Any
 
 import assistant_model
 import environment
+from pairs import ratio_in_pairs
 from profile_peer import TARGETS, Case
 
 from mmedge.bundle import Bundle
 from mmedge.family import load_family
-from mmedge.profile.estimates import ratio_of_medians
 from mmedge.target import Target
 
 PEERS = {"ort": "plain onnxruntime", "openvino": "benchmark_app"}
@@ -86,7 +86,7 @@ def report(cases: list[Case], processes: int, blocks: int, seconds: float) -> tu
     kept = True
     for case in cases:
         mine, theirs = pairs_of(case, processes, blocks, seconds)
-        ratio, low, high = ratio_of_medians(mine, theirs, paired=True)
+        ratio, low, high = ratio_in_pairs(mine, theirs)
         good = low_bar <= low and high <= high_bar
         figures = f"{statistics.median(mine):.3f} | {statistics.median(theirs):.3f} | {ratio:.3f} | {low:.3f} to {high:.3f}"
         medians.append(f"| {case.key} | {PEERS[case.backend]} | {figures} | {'kept' if good else 'MISSED'} |")
@@ -104,7 +104,7 @@ def report(cases: list[Case], processes: int, blocks: int, seconds: float) -> tu
         *medians,
         "",
     ]
-    lines += [f"Bar: the interval of the ratio of medians inside [{low_bar}, {high_bar}].", ""]
+    lines += [f"Ratio: the median over pairs of blocks. Bar: its interval inside [{low_bar}, {high_bar}].", ""]
     lines += [
         "benchmark_app counts within OpenVINO; mmedge's figure has the checks of the feeds and the copies of the outputs that its users pay for.",
         "",

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pairs import ratio_in_pairs
+
 from mmedge.optimize.made import own_bytes
-from mmedge.profile.estimates import ratio_of_medians
 
 RATIO_BAR = 1.05
 SIZE_BARS = {"int8": 0.3, "int4": 0.2}
@@ -21,7 +22,8 @@ INTRODUCTION = """# Quantizing, against other tools
 The same fp32 graphs, samples to calibrate on and threads for all; peers in environments of their own, with the settings that their documentation recommends for
 a CPU. What each made stands in for the graph in the same session, opened by the same runtime with the same options, and is held to mmedge's gate. What holds is
 timed; the fastest of mmedge's and of each tool then race: processes of their own, in turns of a quarter of a second in an order drawn anew, five times with new
-processes. *loses*: of the metric, with this graph alone quantized. *seems*: its time as a share of onnxruntime's fp32 in a few blocks, where it did not race.
+processes; a ratio is the median over rounds. *loses*: of the metric, with this graph alone quantized. *seems*: its time as a share of onnxruntime's fp32 in a
+few blocks, where it did not race.
 transformers' quantizers make no graphs: their modules run in PyTorch, with the same inputs and outputs."""
 HEAD = [
     "| | gate | metric [95 %] | loses [95 %] | size / fp32 | made in s | seems | ms | mmedge's time to its [95 %] |",
@@ -69,7 +71,7 @@ class Report:
         raced = ratio = ""
         if entry.label in times:
             raced = f"{statistics.median(times[entry.label]):.2f}"
-            ratio = "" if chosen else three(ratio_of_medians(times[ours.label], times[entry.label], paired=True), digits=3)
+            ratio = "" if chosen else three(ratio_in_pairs(times[ours.label], times[entry.label]), digits=3)
         made = f"{entry.made.seconds:.1f}" if entry.made.seconds else "-"
         return f"| {label}{note} | {entry.word} | {three(entry.metric)} | {three(entry.loss)} | {share} | {made} | {seems} | {raced} | {ratio} |"
 
@@ -78,7 +80,7 @@ class Report:
             self._bar(f"{label}: {'no peer holds the gate' if not peers else 'not raced'}", True if not peers else None)
             return
         rival = min(peers, key=lambda entry: statistics.median(times[entry.label]))
-        _, _, high = ratio_of_medians(times[ours.label], times[rival.label], paired=True)
+        _, _, high = ratio_in_pairs(times[ours.label], times[rival.label])
         self._bar(f"{label}: at most {RATIO_BAR} of the time of the fastest peer, {rival.label}: upper bound {high:.3f}", high <= RATIO_BAR)
         value, bound = ours.metric[0], rival.metric[2] if lower else rival.metric[1]
         good = value <= bound if lower else value >= bound
@@ -87,7 +89,7 @@ class Report:
     def _speeds(self, base: Any, ours: Mapping[str, Any], times: Mapping[str, Any]) -> None:
         for target, entry in ours.items():
             if times:
-                fold, low, high = ratio_of_medians(times[base.label], times[entry.label], paired=True)
+                fold, low, high = ratio_in_pairs(times[base.label], times[entry.label])
                 said = f"{ENCODER} on {target} ({entry.label}): {SPEED_BARS[target]} times as fast as onnxruntime's fp32: {fold:.2f} [{low:.2f}, {high:.2f}]"
                 self._bar(said, low >= SPEED_BARS[target])
 
