@@ -30,7 +30,7 @@ from mmedge.errors import MmedgeError
 LIMIT_BYTES = 8 << 30
 """Of all steps that are kept."""
 INDEX = "step.json"
-ASKED = "2"
+ASKED = "3"
 """Raised whenever a version of mmedge under development gives something else for a key: what was done before is then done again."""
 
 
