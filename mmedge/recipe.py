@@ -10,6 +10,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from mmedge import catalog
 from mmedge.documents import Document, read_toml
+from mmedge.training import Training
 
 Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -27,7 +28,7 @@ class TaskGate(Document):
     metric: str = ""
     """As ``mmedge eval`` calls it; empty: the task's own. ``cosine``, ``spearman`` and ``top1_agreement`` are with fp32, and need no right answers."""
     max_drop: float = Field(default=0.01, ge=0)
-    """In the metric's own units: of one between 0 and 1, 0.01 is a point."""
+    """In the metric's own units: 0.01 is a point, of an error rate and of CIDEr-D (0 to 10), too, as papers count them. Median ranks judge nothing."""
 
 
 class Model(Document):
@@ -47,6 +48,8 @@ class Model(Document):
     """``package.module:factory``: code of the user's own that makes the graphs; see ``mmedge.families.module``. Needs ``--trust-code``."""
     options: dict[str, Any] = {}
     gate: TaskGate = TaskGate()
+    train: Training | None = None
+    """Its files are what it begins with: ``mmedge distill`` makes the checkpoint."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Model:

@@ -1,0 +1,151 @@
+"""How a recipe's model is trained: from which teacher, on which splits, by which objectives. It never names a device."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mmedge.documents import Document
+
+Kind = Literal[
+    "cross_entropy",
+    "matching",
+    "contrastive",
+    "sigmoid",
+    "alignment",
+    "joint",
+    "features",
+    "affinity",
+    "relational",
+    "interactive",
+    "logits",
+    "sequence",
+    "hidden",
+    "attention",
+]
+View = Literal["flip", "rotate", "crop", "background", "colour"]
+Control = Literal["conse", "dropped_layers", "majority_class", "nearest_caption", "shuffled_captions"]
+
+
+class Objective(Document):
+    """One term of the loss; ``mmedge.nets.objectives`` says what each computes, and whose paper it is from."""
+
+    kind: Kind
+    weight: float = Field(default=1.0, gt=0)
+    """It is multiplied by this before the terms are added."""
+    settings: dict[str, float | int | str | bool | tuple[int, ...]] = {}
+    """Of this kind, such as ``temperature`` of logits."""
+
+
+class Network(Document):
+    """What is trained, and what its encoders begin with. ``mmedge.nets.multimodal_config`` has what comes of it."""
+
+    kind: Literal["dual_encoder", "fusion"]
+    image: str = ""
+    """Among the model's files: a ``.pth`` of EfficientNet-Lite, or a folder of transformers with its slash (``image/``)."""
+    text: str = ""
+    audio: str = ""
+    classes: str = ""
+    """The names of the picture encoder's classes, a JSON list among the model's files: for ``conse`` and ``pseudo_pairs``."""
+    width: int = Field(default=256, gt=0)
+    """Of the space in which modalities meet."""
+    conse: float = Field(default=0.0, ge=0)
+    """The weight of the ConSE score (Norouzi et al. 2013) beside the trained cosine."""
+    fusion: Literal["concat", "weighted_sum", "deep", "cross_attention"] = "concat"
+    head: Literal["classify", "match"] = "classify"
+
+
+class Splits(Document):
+    """Which samples are trained on, and which are asked about afterwards, by the names of the data's splits."""
+
+    train: str = "train"
+    """Several with a plus: ``train+extra``."""
+    validation: str = ""
+    """What ``early_stop`` looks at; empty: one part in ten of the training samples, drawn by the seed."""
+    test: str = ""
+    """Empty where there are folds."""
+    folds: tuple[str, ...] = ()
+    """One of them is tested on, by ``--fold``; the others are trained on as well."""
+
+    @model_validator(mode="after")
+    def _has_a_test(self) -> Splits:
+        if bool(self.test) == bool(self.folds):
+            raise ValueError("name either a test split or folds")
+        if len(self.folds) == 1:
+            raise ValueError("one fold leaves nothing to train on: name at least two")
+        return self
+
+
+class Student(Document):
+    """A smaller network that begins with the teacher's weights: evenly spaced layers, the most important channels."""
+
+    depth: float = Field(default=1.0, gt=0, le=1)
+    """The fraction of the teacher's layers that stay, spread evenly, the first and the last among them."""
+    width: float = Field(default=1.0, gt=0, le=1)
+    """The fraction of the channels inside each layer."""
+    layers: tuple[int, ...] = ()
+    """Instead of ``depth``: which of the teacher's layers stay, from 0."""
+    vocabulary: Literal["whole", "pruned"] = "whole"
+    """``pruned``: only the tokens that the data's texts use."""
+
+
+class Lora(Document):
+    """Low-rank matrices beside the frozen ones (Hu et al. 2021); merged when training ends."""
+
+    rank: int = Field(gt=0)
+    alpha: float = Field(default=16.0, gt=0)
+    targets: tuple[str, ...] = ()
+    """Ends of the names of the layers; empty: every projection of attention."""
+
+
+class Training(Document):
+    """``[models.ROLE.train]``: what ``mmedge distill`` does. Only ``splits`` and ``network`` have no default."""
+
+    network: Network
+    splits: Splits
+    data: tuple[str, ...] = ("image", "text")
+    """Columns that are needed."""
+    teacher: str = ""
+    """A role of the recipe, or a source; empty: nobody, the model learns from the data alone."""
+    student: Student | None = None
+    objectives: tuple[Objective, ...] = (Objective(kind="contrastive"),)
+    tune: Literal["heads", "all"] | Lora = "heads"
+    """``heads``: the encoders stay frozen, and what they give is computed once. ``all``: every weight."""
+    steps: int | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    """Instead of ``steps``; 30 where neither is given."""
+    batch: int = Field(default=128, gt=0)
+    """Samples of one step, over all processes."""
+    accumulate: int = Field(default=1, gt=0)
+    """Parts that a step's batch is computed in, one after another, to save memory; contrast is then within a part."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """The fraction of all steps in which the learning rate rises to its full height; then it falls as a cosine."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of what goes into the heads."""
+    seed: int = 0
+    views: int = Field(default=1, gt=0)
+    """How many pictures are made of each: itself, and others by ``augment``, the same ones each time."""
+    augment: tuple[View, ...] = ("flip", "rotate", "crop", "background", "colour")
+    pseudo_pairs: float = Field(default=0.0, ge=0)
+    """How often each class of the picture encoder's classifier is shown in an epoch: its row of the last layer as a picture, its name as the text."""
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """How often a modality is left out of a sample."""
+    early_stop: int = Field(default=0, ge=0)
+    """Evaluations on validation without an improvement until it stops; 0: never."""
+    evaluations: int = Field(default=10, gt=0)
+    """How often checkpoints are kept, and validation is looked at, in the whole of the training."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What products are computed in; weights stay fp32."""
+    controls: tuple[Control, ...] = ()
+    """What needs no training, to be printed beside the result."""
+
+    @model_validator(mode="after")
+    def _lasts_one_time(self) -> Training:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs exclude each other")
+        if self.batch % self.accumulate:
+            raise ValueError(f"a batch of {self.batch} has no {self.accumulate} equal parts: choose another accumulate")
+        return self
