@@ -1,17 +1,29 @@
-"""Memory of outputs that is lent: never overwritten while any array over it lives, and used again afterwards."""
+"""Outputs that are lent: never overwritten while any array over them lives, and their memory is used again afterwards."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from mmedge.backends.openvino.lend import LEAST_BYTES, Spares
+from mmedge.backends.openvino.lend import LEAST_BYTES, MOST, Request, Requests
 
 SIDE = int((LEAST_BYTES // 4) ** 0.5) + 1
 
 
-def numbers(seed: int, side: int = SIDE) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((side, side), dtype=np.float32)
+class Runtime:
+    """What a request of a runtime is: it writes where it wrote before."""
+
+    def __init__(self, side: int = SIDE) -> None:
+        self.memory = np.zeros((side, side), np.float32)
+
+    def run(self, value: float) -> np.ndarray:
+        self.memory[:] = value
+        return self.memory[:]
+
+
+def run(requests: Requests, value: float) -> np.ndarray:
+    request = requests.free()
+    return request.outputs([request.own.run(value)])[0]
 
 
 def where(array: np.ndarray) -> int:
@@ -19,36 +31,37 @@ def where(array: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("side", [4, SIDE])
-def test_a_copy_is_the_callers_own(side):
-    spares, source = Spares(), numbers(1, side)
-    copy = spares.copy("a", source)
-    assert np.array_equal(copy, source)
-    copy += 1
-    assert np.array_equal(source, numbers(1, side))
+def test_outputs_that_are_held_keep_their_values_however_many(side):
+    requests = Requests(lambda: Runtime(side))
+    held = [run(requests, value) for value in range(7)]
+    assert [float(array.max()) for array in held] == [float(array.min()) for array in held] == list(range(7))
 
 
-def test_memory_held_is_never_overwritten():
-    spares = Spares()
-    first = spares.copy("a", numbers(1))
-    view = first[1:, ::2].T
-    del first
-    for seed in range(2, 6):
-        spares.copy("a", numbers(seed))
-    assert np.array_equal(view, numbers(1)[1:, ::2].T)
+def test_a_view_holds_the_whole():
+    requests = Requests(Runtime)
+    view = run(requests, 1)[1:, ::2].T
+    for value in range(2, 6):
+        run(requests, value)
+    assert (view == 1).all()
 
 
-def test_memory_let_go_is_used_again_and_once():
-    spares = Spares()
-    begin = where(spares.copy("a", numbers(1)))
-    again, another = spares.copy("a", numbers(2)), spares.copy("a", numbers(3))
-    assert where(again) == begin
-    assert where(another) != begin
-    assert np.array_equal(again, numbers(2)) and np.array_equal(another, numbers(3))
+def test_memory_let_go_is_used_again_without_a_copy():
+    requests = Requests(Runtime)
+    begin = where(run(requests, 1))
+    assert where(run(requests, 2)) == begin == where(requests.last.own.memory)
 
 
-def test_another_shape_or_type_takes_memory_of_its_own():
-    spares = Spares()
-    spares.copy("a", numbers(1))
-    wide = spares.copy("a", numbers(2).astype(np.float64))
-    assert wide.dtype == np.float64 and np.array_equal(wide, numbers(2))
-    assert spares.copy("a", numbers(3, SIDE + 1)).shape == (SIDE + 1, SIDE + 1)
+def test_requests_are_as_few_as_are_held_and_one_more_copies():
+    made = []
+    requests = Requests(lambda: made.append(Runtime()) or made[-1])
+    held = [run(requests, value) for value in range(9)]
+    assert len(made) == MOST + 1
+    assert [any(where(array) == where(one.memory) for one in made) for array in held] == [True] * MOST + [False] * (9 - MOST)
+
+
+def test_an_input_that_is_an_output_is_copied():
+    request, fed = Request(Runtime(), lends=True), np.ones((SIDE, SIDE), np.float32)
+    request.read = {"x": (fed, fed.shape)}
+    (out,) = request.outputs([fed[:]])
+    fed += 1
+    assert (out == 1).all()

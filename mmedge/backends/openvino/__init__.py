@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mmedge.backends.openvino.carry import Swapped, cannot_run
-from mmedge.backends.openvino.lend import Spares
+from mmedge.backends.openvino.lend import Requests
 from mmedge.backends.openvino.profiling import executed, operated
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
@@ -72,7 +72,7 @@ def operators(engine: Engine, target: Target, feeds: Feeds, runs: int) -> Operat
 
 
 class OpenvinoRunner:
-    """One compiled model, with one inference request for plain runs and two for carried ones. Options are OpenVINO's own properties of the CPU device."""
+    """One compiled model, with inference requests for plain runs and two for carried ones. Options are OpenVINO's own properties of the CPU device."""
 
     reuses_outputs = False
 
@@ -92,26 +92,24 @@ class OpenvinoRunner:
         self.outputs: tuple[TensorSpec, ...] = graph.outputs
         self._path = graph.path
         self._tensor, self._stored = openvino.Tensor, graph.precision
-        self._plain: Any = None
-        self._check, self._spares = Checks(graph.inputs), Spares()
-        self._read: dict[str, tuple[Array, tuple[int, ...]]] = {}
+        self._check = Checks(graph.inputs)
+        self._requests: Any = Requests(self._compiled.create_infer_request)
         self._turns: tuple[Any, Any] | None = None
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        request = self._plain = self._plain or self._compiled.create_infer_request()
-        # Inputs are read in place; outputs are copied once, so that they outlive the next run (infer() itself would copy them all a second time).
-        # Handed to infer() as a dict, feeds cost a small graph 20 us more; an array that the request reads already is not handed to it again.
-        checked = self._check(feeds)
+        # Inputs are read in place, and outputs handed out where they lie: infer() itself would copy both. Handed to infer() as a dict, feeds cost a small
+        # graph 20 us more; an array that the request reads already is not handed to it again.
+        request, checked = self._requests.free(), self._check(feeds)
         for name, array in checked.items():
-            read, shape = self._read.get(name, (None, ()))
+            read, shape = request.read.get(name, (None, ()))
             if read is not array or shape != array.shape:
-                request.set_tensor(name, self._tensor(array, shared_memory=array.flags.writeable))
-        self._read = {name: (array, array.shape) for name, array in checked.items() if array.flags.writeable}  # the request's tensors use their memory
+                request.own.set_tensor(name, self._tensor(array, shared_memory=array.flags.writeable))
+        request.read = {name: (array, array.shape) for name, array in checked.items() if array.flags.writeable}  # its tensors use their memory
         try:
-            outputs = request.infer(share_outputs=True).to_tuple()
+            outputs = request.own.infer(share_outputs=True).to_tuple()
         except RuntimeError as error:
             raise cannot_run(self._path, error) from error
-        return {spec.name: self._spares.copy(spec.name, array) for spec, array in zip(self.outputs, outputs)}
+        return {spec.name: array for spec, array in zip(self.outputs, request.outputs(outputs))}
 
     def carry(self, pairs: Mapping[str, str], start: Feeds) -> Carried:
         self._turns = self._turns or (self._compiled.create_infer_request(), self._compiled.create_infer_request())
@@ -122,10 +120,10 @@ class OpenvinoRunner:
 
     def counters(self) -> tuple[Any, Any]:
         """(times of the operators, the compiled graph): where PERF_COUNT is on, once it ran."""
-        return self._plain.get_profiling_info(), self._compiled.get_runtime_model()
+        return self._requests.last.own.get_profiling_info(), self._compiled.get_runtime_model()
 
     def __enter__(self) -> OpenvinoRunner:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._plain = self._turns = self._compiled = None
+        self._requests = self._turns = self._compiled = None
