@@ -1,8 +1,9 @@
-"""EfficientNet-Lite0 (Tan and Le 2019, in the "lite" form: ReLU6, no squeeze-and-excitation), for ImageNet-1k at 224 x 224 pixels."""
+"""EfficientNet (Tan and Le 2019) in the "lite" form: ReLU6, no squeeze-and-excitation; Lite0 to Lite2 for ImageNet-1k, and students of any depth and width."""
 
 from __future__ import annotations
 
 import pickle
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -10,14 +11,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmedge.errors import MmedgeError, first_line
+from mmedge.nets.multimodal_config import EfficientNetConfig
 
 SIDE = 224
-"""Height and width of the input in pixels."""
+"""Height and width of Lite0's input in pixels."""
 
-CLASSES, FEATURES, STEM = 1000, 1280, 32
+CLASSES = 1000
 
-STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
-"""Repeats, kernel, stride of the first repeat, expansion, output channels."""
+
+def rounded(channels: float) -> int:
+    """To a multiple of 8, never less than nine tenths: how the published widths were made."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near if near >= 0.9 * channels else near + 8
+
+
+def _compound(side: int, width: float, depth: float) -> EfficientNetConfig:
+    """Lite0 scaled: the stem, the head, and the repeats of the first and last stage stay as they are."""
+    stages = EfficientNetConfig().stages
+    inner = range(1, len(stages) - 1)
+    return EfficientNetConfig(
+        side=side,
+        stages=tuple(
+            (ceil(repeats * depth) if number in inner else repeats, kernel, stride, expansion, rounded(out * width))
+            for number, (repeats, kernel, stride, expansion, out) in enumerate(stages)
+        ),
+    )
+
+
+LITE = (EfficientNetConfig(), _compound(240, 1.0, 1.1), _compound(260, 1.1, 1.2))
+"""The published Lite0, Lite1 and Lite2."""
 
 
 class SameConv(nn.Conv2d):
@@ -60,44 +82,55 @@ class Block(nn.Module):
         return x + y if self.adds else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite(nn.Module):
     """Parameters are named as in the published PyTorch checkpoints, so that their state dict fits as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: EfficientNetConfig = LITE[0]) -> None:
         super().__init__()
-        self._conv_stem = SameConv(3, STEM, 3, 2, bias=False)
-        self._bn0 = _norm(STEM)
-        blocks, channels = [], STEM
-        for repeats, kernel, stride, expansion, out in STAGES:
+        self.config = config
+        self._conv_stem = SameConv(3, config.stem, 3, 2, bias=False)
+        self._bn0 = _norm(config.stem)
+        blocks, channels = [], config.stem
+        for repeats, kernel, stride, expansion, out in config.stages:
             for repeat in range(repeats):
                 blocks.append(Block(channels, out, kernel, stride if repeat == 0 else 1, expansion))
                 channels = out
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = SameConv(channels, FEATURES, 1, bias=False)
-        self._bn1 = _norm(FEATURES)
-        self._fc = nn.Linear(FEATURES, CLASSES)
+        self._conv_head = SameConv(channels, config.features, 1, bias=False)
+        self._bn1 = _norm(config.features)
+        if config.classes:
+            self._fc = nn.Linear(config.features, config.classes)
 
-    def features(self, pixel_values: Tensor) -> Tensor:
-        """float32 [B, 3, 224, 224], normalised -> pooled features float32 [B, 1280]."""
+    def grid(self, pixel_values: Tensor) -> Tensor:
+        """float32 [B, 3, side, side], normalised -> one vector of features for each place: float32 [B, features, side / 32, side / 32], rounded up."""
         x = functional.relu6(self._bn0(self._conv_stem(pixel_values)))
         for block in self._blocks:
             x = block(x)
-        return functional.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        return functional.relu6(self._bn1(self._conv_head(x)))
+
+    def features(self, pixel_values: Tensor) -> Tensor:
+        """float32 [B, 3, side, side], normalised -> pooled features float32 [B, features]."""
+        return self.grid(pixel_values).mean((2, 3))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """float32 [B, 3, 224, 224], normalised -> logits float32 [B, 1000] in the order of ImageNet-1k's sorted WordNet ids."""
+        """float32 [B, 3, side, side], normalised -> logits float32 [B, classes], published weights: in the order of ImageNet-1k's sorted WordNet ids."""
         logits: Tensor = self._fc(self.features(pixel_values))
         return logits
 
 
-def load_efficientnet_lite0(path: Path) -> EfficientNetLite0:
-    """Read a ``.pth`` state dict as data, nothing in it is executed. Raises MmedgeError: not such a checkpoint."""
-    model = EfficientNetLite0()
+def load_efficientnet_lite(path: Path, number: int) -> EfficientNetLite:
+    """Read the ``.pth`` state dict of Lite0, Lite1 or Lite2 as data, nothing in it is executed. Raises MmedgeError: not such a checkpoint."""
+    model = EfficientNetLite(LITE[number])
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (RuntimeError, OSError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
         raise MmedgeError(
-            f"{path} is no EfficientNet-Lite0 checkpoint: {first_line(error)}",
+            f"{path} is no EfficientNet-Lite{number} checkpoint: {first_line(error)}",
             "fetch it again, or name the right file",
         ) from error
     return model.eval()
+
+
+def load_efficientnet_lite0(path: Path) -> EfficientNetLite:
+    """``load_efficientnet_lite`` of Lite0."""
+    return load_efficientnet_lite(path, 0)

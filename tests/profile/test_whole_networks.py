@@ -120,7 +120,7 @@ def efficientnet_by_hand():
 
 @pytest.mark.full
 def test_efficientnet_lite0(tmp_path):
-    from mmedge.nets.efficientnet_lite import EfficientNetLite0
+    from mmedge.nets.efficientnet_lite import EfficientNetLite
 
-    found, torchs = traced(EfficientNetLite0(), torch.rand(1, 3, 224, 224), tmp_path / "lite.onnx", "pixel_values")
+    found, torchs = traced(EfficientNetLite(), torch.rand(1, 3, 224, 224), tmp_path / "lite.onnx", "pixel_values")
     assert found.flops == efficientnet_by_hand() == torchs
