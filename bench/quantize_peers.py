@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ import quantize_race
 import quantize_report
 import quantize_tools
 import quantize_torch
+from pairs import ratio_in_pairs
 from quantize_models import Model, folder, models, open_file, tell
 from quantize_race import Contender
 from quantize_tools import Made
@@ -161,28 +161,26 @@ def contender(model: Model, key: str, entry: Entry) -> Contender:
     return Contender(entry.label, bundle, model.role, key, model.target.name, entry.backend, entry.opened, feeds, entry.made.file, command)
 
 
-def screened(model: Model, key: str, entries: Sequence[Entry], quiet: bool) -> list[Entry]:
-    """Those that hold, with how fast they seem: what was found while the machine was not quiet is not taken for what is found now."""
+def screened(model: Model, key: str, entries: Sequence[Entry]) -> list[Entry]:
+    """Those that hold, with how fast they seem beside fp32 in the same rounds."""
     base = next(entry for entry in entries if entry.label == FP32)
     others = [entry for entry in entries if entry.holds and entry is not base]
-    slow = [entry for entry in others if entry.made.tool == quantize_torch.NAME]  # a minute to open, and far behind: once will do
+    slow = [entry for entry in others if entry.made.tool == quantize_torch.NAME]  # a minute to open, and far behind
     quick = [entry for entry in others if entry not in slow]
     done = [replace(base, seems=1.0)]
-    groups = [(quiet, quick[first : first + AT_ONCE]) for first in range(0, len(quick), AT_ONCE)] + [(False, [entry]) for entry in slow]
-    for anew, group in groups:
+    for group in [*(quick[first : first + AT_ONCE] for first in range(0, len(quick), AT_ONCE)), *([entry] for entry in slow)]:
 
         def found(group: Sequence[Entry] = group) -> Any:
             tell(f"{key}: {', '.join(entry.label for entry in group)} are timed")
             return quantize_race.race([contender(model, key, entry) for entry in (base, *group)], **SCREEN)  # type: ignore[arg-type]
 
         asked = [json.dumps(asdict(contender(model, key, entry))) for entry in (base, *group)]
-        times = remembered([f"screen {anew}", model.graph(key).sha256, *asked], found)
-        middle = {label: statistics.median(ms) for label, ms in times.items()}
-        done += [replace(entry, seems=middle[entry.label] / middle[FP32]) for entry in group]
+        times = remembered(["screen", model.graph(key).sha256, *asked], found)
+        done += [replace(entry, seems=ratio_in_pairs(times[entry.label], times[FP32])[0]) for entry in group]
     return done
 
 
-def compared(model: Model, key: str, verb: Sequence[Entry], quiet: bool) -> list[Entry]:
+def compared(model: Model, key: str, verb: Sequence[Entry]) -> list[Entry]:
     """Every way to run a graph; those that hold its gate know how fast they seem."""
     entries = list(verb)
     for one in made(model, key):
@@ -190,7 +188,7 @@ def compared(model: Model, key: str, verb: Sequence[Entry], quiet: bool) -> list
         if one.file.endswith(quantize_report.FILES) and not any(entry.holds for entry in found):
             quantize_tools.discard(one)  # nobody opens it again, and disks are small
         entries += found
-    timed = {entry.label: entry for entry in screened(model, key, entries, quiet)}
+    timed = {entry.label: entry for entry in screened(model, key, entries)}
     return [timed.get(entry.label, entry) for entry in entries]
 
 
@@ -236,7 +234,7 @@ def main() -> int:
         chosen: dict[str, dict[str, Entry]] = {}
         verb = {} if asked.makers else by_verb(model, anew=not asked.prepare)
         for key, label in model.graphs.items():
-            entries = compared(model, key, [verb[key]] if key in verb else [], quiet=not asked.prepare)
+            entries = compared(model, key, [verb[key]] if key in verb else [])
             ours, peers = fastest(entries)
             for entry in (ours, *peers):
                 chosen.setdefault(entry.made.tool, {})[key] = entry
