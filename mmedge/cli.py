@@ -48,6 +48,8 @@ def export(
     trust_code: options.TrustCode = False,
     any_weights: options.AnyWeights = False,
     data: options.Judging = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
 ) -> None:
@@ -57,8 +59,11 @@ def export(
     Example: mmedge export --target jetson
     """
     from mmedge.family import Allow
+    from mmedge.optimize.asked import hold_selection
 
-    commands.export_bundle(what, out, target, Allow(code=trust_code, weights=any_weights), data, offline, as_json)
+    hold_selection(data, split, limit)
+    samples = commands.samples_of(data, split, limit, 0, None) if data else None
+    commands.export_bundle(what, out, target, Allow(code=trust_code, weights=any_weights), samples, offline, as_json)
 
 
 @app.command()

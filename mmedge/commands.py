@@ -26,20 +26,19 @@ Opening = Callable[[], "Data"]
 """Opens the data that were named, once there is a bundle to use them for."""
 
 
-def export_bundle(what: str | None, out: Path | None, targets: list[str] | None, allow: Allow, data: Path | None, offline: bool, as_json: bool) -> None:
+def export_bundle(what: str | None, out: Path | None, targets: list[str] | None, allow: Allow, data: Opening | None, offline: bool, as_json: bool) -> None:
     """And, with data, quantize every model that they judge, for each target, and check the result again."""
     from mmedge.build.export import export
     from mmedge.build.load import recipe_for
     from mmedge.bundle import Bundle
     from mmedge.deploy.check import check
     from mmedge.deploy.inspect import summary
-    from mmedge.evaluate.data import open_data
     from mmedge.optimize.quantize import quantize_all
     from mmedge.optimize.quantized import table
     from mmedge.optimize.work import hold_target
 
     recipe, aims = recipe_for(what, offline=offline, trace=progress), options.targets_of(targets, None, progress)
-    samples = open_data(data) if data else None
+    samples = data() if data else None
     for target in aims if samples else ():
         hold_target(target)
     bundle = export(recipe, out or Path(f"{recipe.name}.bundle"), aims, offline=offline, allow=allow, report=progress)

@@ -21,6 +21,13 @@ def data_of(path: Path | None) -> Path:
     return path
 
 
+def hold_selection(path: Path | None, split: str | None, limit: int | None) -> None:
+    """Raises MmedgeError: samples are to be chosen where there are none."""
+    named = [option for option, value in (("--split", split), ("--limit", limit)) if value is not None]
+    if path is None and named:
+        raise MmedgeError(f"{' and '.join(named)} without --data: there are no samples to choose from", f"{DATA}; or leave it out")
+
+
 def goal_of(name: str | None) -> Goal | None:
     """None: the target's. Raises MmedgeError: there is no such goal."""
     goals = get_args(Goal)

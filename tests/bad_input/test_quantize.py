@@ -80,4 +80,7 @@ def test_what_is_wrong_is_told_before_an_export_begins(refused):
     colours(Path("pictures"))
     assert "null computes nothing" in refused("export", "toy", "--target", "null", *DATA)[0]
     assert "there is no data at nowhere" in refused("export", "toy", "--target", "cpu", "--data", "nowhere")[0]
+    assert "a limit of 0 leaves no sample" in refused("export", "toy", "--target", "cpu", *DATA, "--limit", "0")[0]
+    assert "pictures has no splits" in refused("export", "toy", "--target", "cpu", *DATA, "--split", "test")[0]
+    assert "--split and --limit without --data" in refused("export", "toy", "--target", "cpu", "--split", "test", "--limit", "2")[0]
     assert not Path("toy.bundle").exists()
