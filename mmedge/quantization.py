@@ -38,7 +38,8 @@ class WeightOnly(Document):
     method: Literal["weight-only"] = "weight-only"
     bits: Literal[4, 8] = 4
     block_size: Literal[16, 32, 64, 128] = BLOCK_SIZE
-    """Numbers with a common scale, along the sum. With 8 bits, onnxruntime's are at least 64; OpenVINO's and NVIDIA's have a scale for every channel."""
+    """Numbers with a common scale, along the sum. With 8 bits, onnxruntime's are at least 64; OpenVINO's and NVIDIA's have a scale for every channel.
+    With 4 bits, NVIDIA's are 64 or 128."""
 
 
 Quantize = Dynamic | Static | WeightOnly
@@ -56,8 +57,8 @@ MODULES = {
 }
 """(backend, method) -> the module of ``optimize/`` that makes it."""
 
-BLOCKED_OPSET = 21
-"""The first in which weights of 4 bits have a scale for every block."""
+NVIDIA_BLOCKS = (64, 128)
+"""Numbers with a common scale that TensorRT has kernels for with 4 bits (NVIDIA, "Quantization Schemes")."""
 
 
 def name_of(options: Quantize) -> str:
@@ -91,12 +92,15 @@ def _held(backend: str, candidate: Mapping[str, Any], methods: list[str]) -> Non
     options = [name for name in OPTIONS[method].model_fields if name != "method"]
     if stray := next((name for name in candidate if name not in (*options, "method")), None):
         raise ValueError(f"{backend}: {method} has no option {stray!r}{_nearest(stray, options)}")
-    if method == "static" and (said := _strange(backend, candidate)):
+    if said := _strange(backend, candidate):
         raise ValueError(said)
 
 
 def _strange(backend: str, candidate: Mapping[str, Any]) -> str:
-    """What a backend's tool does not have of the static method; empty where it has all."""
+    """What a backend's tool does not have of a method; empty where it has all."""
+    block = candidate.get("block_size", BLOCK_SIZE)
+    if (backend, candidate["method"], candidate.get("bits", 4)) == ("tensorrt", "weight-only", 4) and block not in NVIDIA_BLOCKS:
+        return f"tensorrt has weights of 4 bits in blocks of {' or '.join(map(str, NVIDIA_BLOCKS))}, not of {block}: set block_size"
     if backend != "openvino" and candidate.get("smooth") is not None:
         return f"smooth is an option of openvino's, not of {backend}'s"
     if backend == "openvino" and candidate.get("ranges") == "entropy":

@@ -14,7 +14,7 @@ from mmedge import catalog
 from mmedge.documents import Document, read_toml
 from mmedge.errors import MmedgeError
 from mmedge.need import have
-from mmedge.quantization import BLOCKED_OPSET, Tables, WeightOnly, name_of
+from mmedge.quantization import Tables, name_of
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int4"]
 
@@ -70,6 +70,7 @@ class Target(Document):
     goal: Goal = "latency"
     """What is chosen by among candidates that hold their gate."""
     max_opset: int
+    """Of graphs as they are exported. A quantized variant may need a higher one, which its ``quantize`` table then says the target takes."""
     max_ir: int
     python: str = ">=3.10"
     cache: Literal["growing", "fixed"] = "growing"
@@ -87,13 +88,6 @@ class Target(Document):
     dla_cores: int | None = None
     """NVIDIA's accelerators for convolutions, on the member with the fewest."""
     detect: Detect | None = None
-
-    @model_validator(mode="after")
-    def _can_quantize(self) -> Target:
-        blocked = any(isinstance(one, WeightOnly) and one.bits == 4 for one in self.quantize.get("tensorrt", ()))
-        if blocked and self.max_opset < BLOCKED_OPSET:
-            raise ValueError(f"quantize.tensorrt: weights of 4 bits need opset {BLOCKED_OPSET}, and the target takes up to {self.max_opset}")
-        return self
 
     @property
     def quantized(self) -> str:

@@ -52,6 +52,7 @@ def test_a_name_says_what_is_not_as_usual():
 def test_options_have_defaults_and_are_read():
     found = asked(ort=[{"method": "static", "ranges": "entropy"}, {"method": "weight-only", "bits": 8}])
     assert found == {"ort": (Static(ranges="entropy"), WeightOnly(bits=8))}
+    assert asked(tensorrt=[{"method": "weight-only", "bits": 8}]) == {"tensorrt": (WeightOnly(bits=8),)}, "blocks are of 4 bits alone"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,8 @@ def test_options_have_defaults_and_are_read():
         ({"ort": [{"method": "static", "smooth": 0.5}]}, "smooth is an option of openvino's, not of ort's"),
         ({"openvino": [{"method": "static", "ranges": "entropy"}]}, "openvino has no ranges by entropy: there is minmax, percentile"),
         ({"ort": [{"method": "weight-only", "bits": 3}]}, "quantize.ort.0.weight-only.bits: Input should be 4 or 8"),
-        ({"tensorrt": [{"method": "weight-only"}]}, "quantize.tensorrt: weights of 4 bits need opset 21, and the target takes up to 18"),
+        ({"tensorrt": [{"method": "weight-only"}]}, "tensorrt has weights of 4 bits in blocks of 64 or 128, not of 32: set block_size"),
+        ({"tensorrt": [{"method": "weight-only", "bits": 4, "block_size": 16}]}, "in blocks of 64 or 128, not of 16: set block_size"),
     ],
 )
 def test_what_is_no_candidate_is_refused_with_what_is_nearest(tables, said):

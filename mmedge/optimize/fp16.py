@@ -26,7 +26,8 @@ MASKED = HALF_MAX / 8
 MASKERS = ("Add", "Sub", "Where")
 """Take a constant beyond fp16's range as a mask; elsewhere, as a bound of Clip, it becomes the largest number there is."""
 
-LOOKUPS = ("Gather", "GatherND", "GatherElements")
+LOOKUPS = ("Gather", "GatherND", "GatherElements", "DequantizeLinear")
+"""Give numbers of a table: no reckoning, however small it is."""
 TYPED_BY_ATTRIBUTE = ("ConstantOfShape", "EyeLike", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
 """Stay in fp32: their type is not that of an input."""
 CACHE_WRITERS = ("Concat", "ScatterElements", "ScatterND", "TensorScatter")

@@ -3,7 +3,7 @@
 TensorRT does what the pairs say: one that is missing leaves an operator in high precision, one too many costs time. So they stand before operators with weights
 alone, and where a convolution's result is added to a shortcut, on the shortcut, which makes the sum a part of the convolution; none stands around attention,
 norms and activation functions (NVIDIA, "Working with quantized types"; ModelOpt leaves out the same narrow matrices). A table that rows are looked up in is
-stored in 8 bits, and looked up in what that is turned back into.
+stored in 8 bits, and looked up in what that is turned back into. The rest is in fp16 where the graph can be, see ``nvidia_half``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedge.need import need
-from mmedge.optimize import proto
+from mmedge.optimize import nvidia_half, proto
 from mmedge.optimize.integer import weights_of
 from mmedge.optimize.lookups import tables
 from mmedge.optimize.made import Feeding, Made, hold, refusing
@@ -37,7 +37,8 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
     """Raises MmedgeError as ``Maker.make``."""
     assert isinstance(options, Static)
     begin = time.perf_counter()
-    model = proto.load(graph)
+    with refusing("onnx", graph):
+        model = nvidia_half.load(graph)
     weighted = weights_of(model)
     with refusing("mmedge", graph):
         stored = tables(model, keep)
@@ -57,7 +58,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
             instead(model, table.name, weight_in_8_bits(model, table.name, 0))
         for tensor, node in shortcuts.items():
             node.input[:] = [pairs[tensor] if name == tensor else name for name in node.input]
-        file, weights = proto.save(model, graph, out, f"nvidia-{name_of(options)}")
+        file, weights = nvidia_half.save(model, graph, out, f"nvidia-{name_of(options)}")
     still = weights_of(model)
     left = tuple(name for name in weighted if name in still)
     integer = len(chosen) + len(tied)
@@ -98,7 +99,7 @@ def _only_for(model: Any, tensor: str, chosen: set[str]) -> bool:
 def _pair(model: Any, tensor: str, largest: float) -> str:
     """Round a tensor to 8 bits and back; returns what it then is called."""
     onnx = need("onnx", extra="build")
-    scale = proto.constant(model, f"{tensor}_scale", np.float32(largest / LARGEST if largest else 1.0))
+    scale = proto.constant(model, f"{tensor}_scale", nvidia_half.scales_for(np.float32(largest), LARGEST))
     zero = proto.constant(model, f"{tensor}_zero_point", np.int8(0))
     integer, back = f"{tensor}_quantized", f"{tensor}_dequantized"
     model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [tensor, scale, zero], [integer], name=f"{tensor}_QuantizeLinear"))
@@ -132,6 +133,6 @@ def symmetric(weight: Floats, axis: int) -> tuple[Array, Array]:
     """int8 of the same shape, and a float32 scale for every channel of an axis."""
     others = tuple(number for number in range(weight.ndim) if number != axis)
     largest = np.abs(weight).max(axis=others)
-    scales = np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)
+    scales = nvidia_half.scales_for(largest, LARGEST)
     spread = scales.reshape([-1 if number == axis else 1 for number in range(weight.ndim)])
     return np.clip(np.rint(weight / spread), -LARGEST, LARGEST).astype(np.int8), scales

@@ -19,6 +19,7 @@ from mmedge.features import cpu_flags
 from mmedge.need import NotInstalled
 from mmedge.optimize import feeding, sensitivity
 from mmedge.optimize.made import Made, maker
+from mmedge.optimize.nvidia_half import VARIANT
 from mmedge.optimize.opening import runs_here
 from mmedge.optimize.steps import step, versions
 from mmedge.optimize.work import Work
@@ -100,6 +101,8 @@ def make(work: Work, key: str, backend: str, options: Quantize, keep: Sequence[s
         return maker(backend, options).make(graph, feeding.feeding(work, key), folder, options, frozenset(keep))
 
     depends = {"options": options.model_dump(mode="json"), "keep": sorted(keep), "feeds": [feeding.key(work), key] if needs_feeds else None}
+    if backend == "tensorrt" and (half := graph.variants.get(VARIANT)):
+        depends["half"] = _sha256s(half)
     least: Precision = "int4" if isinstance(options, WeightOnly) and options.bits == 4 else "int8"
     return replace(_made(graph, backend, name_of(options), least, depends, made), options=options)
 

@@ -8,19 +8,30 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from small_graphs import relative
 from small_quantized import SMALL, feeds_for, graph, normal
 
 from mmedge.backends.tensorrt.build import build
-from mmedge.backends.tensorrt.network import parse
+from mmedge.backends.tensorrt.network import parse, types
+from mmedge.optimize import fp16
 from mmedge.optimize.made import maker
+from mmedge.optimize.rounding import run
 from mmedge.quantization import Static, WeightOnly
 
+BLOCKS = WeightOnly(block_size=64)
 FLOAT_ONLY = {"Softmax", "LayerNormalization", "Relu", "Clip", "GlobalAveragePool", "Tanh"}
 
 
 def made(options, graph, feeds, out):
     out.mkdir(exist_ok=True)
     return maker("tensorrt", options).make(graph, lambda: iter(feeds), out, options)
+
+
+def halved(graph, *keep):
+    """With its variant in fp16, as a bundle for NVIDIA has it."""
+    path = graph.path.with_name("half.onnx")
+    fp16.half(graph.path, path, keep_float=keep)
+    return replace(graph, variants={"fp16": replace(graph, path=path, precision="fp16", weights=None)})
 
 
 def constants(model):
@@ -86,18 +97,73 @@ def test_a_channel_of_zeros_has_a_scale(tmp_path):
 
 def test_blocks_of_4_bits_are_what_onnx_says_they_are(tmp_path):
     """onnx's evaluator unpacks them by the standard; every number is within half a step of its own."""
-    weight = normal(64, 32)
-    given = graph(tmp_path / "g.onnx", "g (float[n, 64] x) => (float[n, 32] y) { y = MatMul(x, w) }", w=weight)
-    one = made(WeightOnly(), given, [], tmp_path / "out")
+    weight = normal(128, 32)
+    given = graph(tmp_path / "g.onnx", "g (float[n, 128] x) => (float[n, 32] y) { y = MatMul(x, w) }", w=weight)
+    one = made(BLOCKS, given, [], tmp_path / "out")
     model = onnx.load(one.file)
     assert {opset.domain: opset.version for opset in model.opset_import} == {"": 21}
-    (got,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": np.eye(64, dtype=np.float32)})
-    steps = np.abs(weight.reshape(2, 32, 32)).max(axis=1) / 7
-    assert (np.abs(got - weight) <= np.repeat(steps, 32, axis=0) / 2 * 1.001).all()
+    (got,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": np.eye(128, dtype=np.float32)})
+    steps = np.abs(weight.reshape(2, 64, 32)).max(axis=1) / 7
+    assert (np.abs(got - weight) <= np.repeat(steps, 64, axis=0) / 2 * 1.002).all()
+
+
+def test_what_tensorrt_cannot_pack_stays_as_it_is(tmp_path):
+    """Its parser refuses INT4 with an odd last dimension (onnx-tensorrt 10.1, onnxOpImporters.cpp)."""
+    text = "g (float[n, 128] x) => (float[n, 33] y) { [even] a = MatMul(x, w)\n [odd] y = MatMul(a, odd) }"
+    given = graph(tmp_path / "g.onnx", text, w=normal(128, 128), odd=normal(128, 33))
+    assert made(BLOCKS, given, [], tmp_path / "out").kept_float == ("odd",)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "opset"), [("attends", Static(), 19), ("convolves", Static(), 19), ("attends", BLOCKS, 21), ("decodes", BLOCKS, 21)]
+)
+def test_the_rest_is_in_fp16_where_the_graph_can_be(name, options, opset, tmp_path):
+    """By onnx's evaluator, which computes in fp16 what is in fp16: as far from fp32 as with the rest in fp32."""
+    given, feeds = SMALL[name](tmp_path), feeds_for(name)
+    plain = made(options, given, feeds, tmp_path / "plain")
+    one = made(options, halved(given), feeds, tmp_path / "out")
+    assert (one.precision, one.kept_float, one.integer) == (plain.precision, plain.kept_float, plain.integer)
+    model, held = onnx.load(one.file), constants(onnx.load(one.file))
+    onnx.checker.check_model(model, full_check=True)
+    assert [found.version for found in model.opset_import] == [opset]
+    assert not [key for key, array in held.items() if array.dtype == np.float32]
+    made_by = {out: node for node in model.graph.node for out in node.output}
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    assert {made_by[node.input[0]].op_type if node.input[0] in made_by else "" for node in casts}.isdisjoint({"DequantizeLinear", "QuantizeLinear"})
+    (expected,), (rough,) = (run(path, feeds[0]).values() for path in (given.path, plain.file))
+    (got,) = onnx.reference.ReferenceEvaluator(model).run(None, feeds[0])
+    assert got.dtype == np.float32
+    assert 0 < relative(got, rough) < 1e-2
+    assert relative(got, expected) < 1.1 * relative(rough, expected) < 0.3
+
+
+def test_what_the_variant_keeps_in_fp32_stays_there(tmp_path):
+    given, feeds = SMALL["attends"](tmp_path), feeds_for("attends")
+    model = onnx.shape_inference.infer_shapes(onnx.load(made(Static(), halved(given, "LayerNormalization", "down"), feeds, tmp_path / "out").file))
+    declared = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.output)}
+    assert declared["b"] == onnx.TensorProto.FLOAT
+    assert declared["a"] == declared["active"] == declared["mixed"] == onnx.TensorProto.FLOAT16
+    made_by = {out: node for node in model.graph.node for out in node.output}
+    assert made_by["y"].op_type == "LayerNormalization"
+    (down,) = [node for node in model.graph.node if node.name == "down"]
+    assert [made_by[key].op_type for key in down.input] == ["DequantizeLinear"] * 2, "no Cast between: TensorRT would not see a product of integers"
+
+
+def test_scales_are_numbers_of_fp16_and_reach_the_largest(tmp_path):
+    """A scale that fp16 rounds to 0 is refused by TensorRT's parser, and one that is rounded down cuts the largest number off."""
+    weight = normal(64, 64) * np.logspace(-9, 3, 64, dtype=np.float32)
+    text = "g (float[n, 64] x) => (float[n, 64] y) { y = MatMul(x, w) }"
+    one = made(Static(), graph(tmp_path / "g.onnx", text, w=weight), [{"x": normal(3, 64)}], tmp_path / "o")
+    held = constants(onnx.load(one.file))
+    for scale in (held["w_scale"], held["x_scale"]):
+        assert (scale.astype(np.float16).astype(np.float32) == scale).all() and (scale > 0).all()
+    assert (held["w_scale"] * 127 >= np.abs(weight).max(axis=0) * (1 - 1e-6)).all()
+    assert (np.abs(held["w_quantized"] * held["w_scale"] - weight) <= held["w_scale"] / 2 * (1 + 1e-6)).all()
 
 
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="wheels for Linux")
+@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -105,15 +171,18 @@ def test_blocks_of_4_bits_are_what_onnx_says_they_are(tmp_path):
         ("decodes", Static()),
         ("convolves", Static()),
         ("attends", WeightOnly(bits=8)),
-        ("attends", WeightOnly()),
-        ("decodes", WeightOnly()),
+        ("attends", BLOCKS),
+        ("decodes", BLOCKS),
     ],
 )
-def test_nvidias_own_parser_and_builder_take_it(name, options, tmp_path):
+def test_nvidias_own_parser_and_builder_take_it(name, options, half, tmp_path):
     pytest.importorskip("tensorrt_rtx_bindings", exc_type=ImportError)
-    given = SMALL[name](tmp_path)
+    given = halved(SMALL[name](tmp_path)) if half else SMALL[name](tmp_path)
     one = made(options, given, feeds_for(name), tmp_path / "out")
     shapes = {key: (array.shape,) * 3 for key, array in feeds_for(name, 1)[0].items()}
     taken = replace(given, path=one.file)
-    assert parse(taken, "rtx").refusals == ()
-    assert build(taken, "fp32", flavour="rtx", shapes=shapes, capability="8.6").size_bytes
+    parsed = parse(taken, "rtx")
+    assert parsed.refusals == ()
+    found = types(parsed.network)
+    assert found[one.precision] and ("fp16" in found, "fp32" in found) == (half, not half)
+    assert build(taken, one.precision, flavour="rtx", shapes=shapes, capability="8.6").size_bytes

@@ -85,8 +85,6 @@ def typings(rule: Rule, precision: Precision) -> tuple[Typing, ...]:
     if rule != "strong-or-weak":
         return (Typing(rule == "strong"),)
     flags = WEAK.get(precision, ())
-    if precision in ("int8", "int4"):  # strongly typed, what is not in integers would stay in fp32, as the graph is
-        return Typing(False, flags), Typing(True)
     return (Typing(True), Typing(False, flags)) if flags else (Typing(False),)
 
 

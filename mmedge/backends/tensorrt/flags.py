@@ -27,8 +27,6 @@ def typings(row: Row | None, precision: Precision) -> tuple[tuple[str, ...], ...
     if rule == "strong":
         return (("--stronglyTyped",),)
     weak = WEAK.get(precision, ())
-    if precision in ("int8", "int4"):  # strongly typed, what is not in integers would stay in fp32, as the graph is
-        return weak, ("--stronglyTyped",)
     return (("--stronglyTyped",), weak) if weak else ((),)
 
 

@@ -35,9 +35,21 @@ class Added(Document):
 
 OPSETS = (
     Opsets(since="10.0", least=9, most=20, source="onnx-tensorrt 10.0-GA and 10.1-GA, docs/operators.md"),
-    Opsets(since="10.15", least=9, most=24, source="onnx-tensorrt 10.15, docs/operators.md"),
+    Opsets(since="10.14", least=9, most=24, source="onnx-tensorrt 10.14 to 10.16, docs/operators.md"),
     Opsets(since="11.5", least=9, most=25, source="TensorRT 11.5 release notes: added support for ONNX opset 25"),
 )
+
+BLOCKED = Opsets(
+    since="10.0",
+    least=9,
+    most=21,
+    source="onnx-tensorrt 10.0-GA and 10.1-GA: operators.md has INT4 for DequantizeLinear, which ONNX has from opset 21 on; onnxOpImporters.cpp reads its "
+    "blocks; ModelImporter.cpp holds the opset to no upper bound. NvInfer.h 10.3, IDequantizeLayer: blocks of 2-D constants. ModelOpt writes 21 for it",
+)
+"""The opsets that are taken with weights of 4 bits, though the lists end before them. 21 only lets operators take more types, but for GroupNormalization."""
+
+CHANGED = {("GroupNormalization", 21): "10.9"}
+"""Operators that mean something else from an opset on -> the first TensorRT that is said to read them so (CHANGELOG.md, Parser changes of 10.9.0)."""
 
 OPERATORS = frozenset(
     """
@@ -73,6 +85,9 @@ AXES = {"Slice": 3, "Pad": 3, "Squeeze": 1, "Unsqueeze": 1, "CumSum": 1}
 SCATTER_REDUCTION = "10.9"
 """Before it, a ScatterND that names a reduction is refused, be it ``none`` (onnx-tensorrt 10.1-GA, onnxOpImporters.cpp; CHANGELOG.md of 10.9.0)."""
 
+INT4 = 22
+"""ONNX's number of the type."""
+
 QUANTIZES = {"QuantizeLinear", "DequantizeLinear"}
 """Their zero point, the third input, must be 0 (onnx-tensorrt, docs/operators.md of every release)."""
 
@@ -81,11 +96,13 @@ RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLik
 
 def objections(model: Any, version: str) -> tuple[Refusal, ...]:
     """What NVIDIA's lists have against a model (of ``onnx_file.read``) for a version of TensorRT; empty where it keeps to them."""
-    found = [_opset(one.version, version) for one in model.opset_import if one.domain in ("", "ai.onnx")]
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    found = [_opset(opset, version, any(tensor.data_type == INT4 for tensor in model.graph.initializer))]
     for graph in onnx_file.graphs(model.graph):
         known, tensors = constants(graph), _tensors(graph)
         for node in graph.node:
-            found.append(_operator(node, version) or _axes(node, known, version) or _scatter(node, version) or _zero_point(node, tensors))
+            against = _operator(node, version) or _changed(node, opset, version) or _axes(node, known, version)
+            found.append(against or _scatter(node, version) or _zero_point(node, tensors))
     first: dict[tuple[str, str], Refusal] = {}
     for one in found:
         if one is not None:
@@ -110,9 +127,9 @@ def reached(version: str, since: str) -> bool:
     return within(version, since, "999")
 
 
-def _opset(opset: int, version: str) -> Refusal | None:
+def _opset(opset: int, version: str, blocked: bool) -> Refusal | None:
     known = opsets(version)
-    if known.least <= opset <= known.most:
+    if known.least <= opset <= (max(known.most, BLOCKED.most) if blocked and reached(version, BLOCKED.since) else known.most):
         return None
     return Refusal("", "", f"the graph is in opset {opset}; for TensorRT {version}, NVIDIA's list has {known.least} to {known.most}")
 
@@ -124,6 +141,13 @@ def _operator(node: Any, version: str) -> Refusal | None:
     if first is None:
         return Refusal(node.name, node.op_type, "the operator is on no list of NVIDIA's")
     return None if reached(version, first) else Refusal(node.name, node.op_type, f"TensorRT takes the operator from {first} on")
+
+
+def _changed(node: Any, opset: int, version: str) -> Refusal | None:
+    for (operator, since), first in CHANGED.items():
+        if node.op_type == operator and opset >= since and not reached(version, first):
+            return Refusal(node.name, operator, f"as opset {since} has it, TensorRT takes it from {first} on")
+    return None
 
 
 def _axes(node: Any, known: set[str], version: str) -> Refusal | None:

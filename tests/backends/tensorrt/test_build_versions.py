@@ -18,7 +18,7 @@ from mmedge.errors import MmedgeError
 LADDER = [
     ("10.0.1", "fp16", "HALF", [(True, [])]),
     ("10.3.0", "fp16", "HALF", [(True, []), (False, ["FP16"])]),
-    ("10.11.0", "int8", "INT8", [(False, ["FP16", "INT8"]), (True, [])]),
+    ("10.11.0", "int8", "INT8", [(True, []), (False, ["FP16", "INT8"])]),
     ("10.3.0", "bf16", "BF16", [(True, []), (False, ["BF16"])]),
     ("10.3.0", "fp32", "FLOAT", [(False, [])]),
     ("10.12.0", "fp16", "HALF", [(True, [])]),

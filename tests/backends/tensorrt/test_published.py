@@ -99,6 +99,29 @@ def test_opsets(tmp_path, version, opset, taken):
     assert opsets(version).least <= 18 <= opsets(version).most
 
 
+@pytest.mark.parametrize(
+    ("version", "opset", "taken"), [("10.0", 21, True), ("10.3.0.30", 21, True), ("10.3", 22, False), ("10.14", 24, True), ("11.5", 25, True)]
+)
+def test_weights_of_4_bits_may_need_an_opset_beyond_the_list(tmp_path, version, opset, taken):
+    """The list of 10.0 ends at 20 and has INT4, which ONNX has only from 21 on."""
+    weight = helper.make_tensor("w", TensorProto.INT4, [2, 4], bytes(4), raw=True)
+    scale = numpy_helper.from_array(np.ones((1, 4), np.float32), "s")
+    nodes = [helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=0, block_size=2), helper.make_node("Add", ["x", "d"], ["y"])]
+    model = onnx_file.read(graph(tmp_path / "g.onnx", *nodes, constants=[weight, scale]).path)
+    model.opset_import[0].version = opset
+    assert bool(objections(model, version)) != taken
+
+
+@pytest.mark.parametrize(("version", "taken"), [("10.3.0.30", False), ("10.8", False), ("10.9", True)])
+def test_what_opset_21_changed_is_taken_later(tmp_path, version, taken):
+    weight = helper.make_tensor("w", TensorProto.INT4, [2], bytes(1), raw=True)
+    path = graph(tmp_path / "g.onnx", helper.make_node("GroupNormalization", ["x", "s", "b"], ["y"], name="n"), constants=[weight]).path
+    model = onnx_file.read(path)
+    model.opset_import[0].version = 21
+    told = [str(one) for one in objections(model, version)]
+    assert told == ([] if taken else ["n (GroupNormalization): as opset 21 has it, TensorRT takes it from 10.9 on"])
+
+
 def test_releases_are_in_order_and_known():
     order = [tuple(map(int, one.since.split("."))) for one in ADDED]
     assert order == sorted(order)
