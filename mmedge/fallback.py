@@ -21,7 +21,7 @@ FEATURES = "features"
 
 
 def missing(placed: Placement) -> tuple[str, ...]:
-    """What a choice rests on that this CPU has not, as far as the system tells."""
+    """What a choice rests on and this CPU lacks: all of it, where the system does not tell."""
     wanted = placed.key.get(FEATURES, "").split()
     return tuple(flag for flag in wanted if flag not in features.cpu_flags()) if wanted else ()
 

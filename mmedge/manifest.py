@@ -178,6 +178,8 @@ class Quantized(Document):
     """sha256 of the samples that it was judged on."""
     samples: int
     """That ranges were measured on."""
+    held_out: bool = False
+    """None of those were judged."""
     setting: dict[str, str] = {}
     fp32: Interval
     """The metric of the model in fp32."""

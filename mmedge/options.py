@@ -145,15 +145,28 @@ Calibrating = Annotated[
 Judge = Annotated[
     str | None, typer.Option(metavar="NAME", help="Judge by this metric. [default: the recipe's for this model, or the task's own]", show_default=False)
 ]
-Ranges = Annotated[int, typer.Option(metavar="N", help="Measure the ranges of activations on at most so many samples.")]
+Ranges = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="Measure the ranges of activations on at most so many samples: where there are as many, on those that --split or --limit leaves out."
+    ),
+]
 Goal = Annotated[str | None, typer.Option(metavar="GOAL", help="What is chosen by: latency, size or balanced. [default: the target's]", show_default=False)]
-MaxLatency = Annotated[float | None, typer.Option(metavar="MS", help="Choose only what runs a graph once in at most so long.", show_default=False)]
+MaxLatency = Annotated[float | None, typer.Option(metavar="MS", help="Choose for each graph only what runs it once in at most so long.", show_default=False)]
 MinMetric = Annotated[
     float | None,
     typer.Option(metavar="VALUE", help="Choose only what keeps the metric at least so high; at most, of one that is better when lower.", show_default=False),
 ]
-MaxMb = Annotated[float | None, typer.Option(metavar="MB", help="Choose only what has a graph's files in at most so many megabytes.", show_default=False)]
+MaxMb = Annotated[
+    float | None,
+    typer.Option(metavar="MB", help="Choose so that the files of all the model's graphs, as they run, take at most so many megabytes.", show_default=False),
+]
 Slim = Annotated[bool, typer.Option("--slim", help="Keep only what was chosen, beside fp32. Other machines then have less to fall back on.")]
+Trained = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (name or file) with [models.ROLE.train].", show_default=False)]
+Distilled = Annotated[Path, typer.Option("--out", "-o", help="Gets a checkpoint for the role, report.json, curves.svg, and where trainings stand.")]
+Fold = Annotated[str | None, typer.Option(metavar="SPLIT", help="Test on this fold of the recipe. [default: its first]", show_default=False)]
+Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Train so often, each from another seed; the first is kept.")]
+Ablate = Annotated[bool, typer.Option("--ablate", help="Also train without each part of the recipe in turn.")]
 
 
 def target_of(what: str | None, bundle: Path | None, report: Callable[[str], None], *, anew: bool = False) -> noun.Target:

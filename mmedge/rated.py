@@ -9,6 +9,8 @@ from pydantic import Field
 from mmedge.documents import Document
 from mmedge.target import Precision
 
+POINT = 0.01
+"""A point of a metric that lies between 0 and 1. Of CIDEr-D, which goes up to 10, papers call the same a point."""
 Word = Literal["kept", "undecided", "lost"]
 
 
@@ -34,10 +36,10 @@ class Budget(Document):
     """What a choice must keep to; null: no limit."""
 
     max_latency_ms: float | None = Field(default=None, gt=0)
-    """Of one run of a graph."""
+    """Of one run of each graph: a task runs one of them once, another for every word."""
     min_metric: float | None = None
     max_mb: float | None = Field(default=None, gt=0)
-    """Of a graph's files."""
+    """Of the files of all graphs of the model, as they run."""
 
 
 class Rated(Document):

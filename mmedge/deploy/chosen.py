@@ -19,6 +19,7 @@ from mmedge.optimize.integer import saturates
 from mmedge.optimize.opening import opened
 from mmedge.optimize.survivors import Survivor
 from mmedge.optimize.timing import Bench, base_of, measured
+from mmedge.optimize.together import fits, together
 from mmedge.profile.machine import describe, machine
 from mmedge.rated import Choice, Rated
 from mmedge.runner import Candidate, load_backend
@@ -81,7 +82,8 @@ def rechoose(bundle: Bundle, offers: Sequence[Offer], target: Target, report: Re
             for offer in offers
             if offer.role == role and offer.key in quantized.graphs
         }
-        made[role] = _settled(quantized, {**quantized.graphs, **choices})
+        both = together(role, {**quantized.graphs, **choices}, quantized.goal, quantized.budget, quantized.higher_is_better)
+        made[role] = _settled(quantized, both)
         for warning in made[role].warnings:
             if warning not in quantized.warnings:
                 report(f"{role}: {warning}")
@@ -155,7 +157,7 @@ def _settled(quantized: Quantized, choices: Mapping[str, Choice]) -> Quantized:
         key = max(settled, key=lambda one: _lost(settled[one]))
         worst = settled[key]
         others = alternatives(worst, quantized.budget, quantized.higher_is_better)
-        less = next((name for name in others if _loss(worst.of(name)) < _lost(worst)), None)
+        less = next((name for name in others if _loss(worst.of(name)) < _lost(worst) and fits({**settled, key: _as(worst, name)}, quantized.budget)), None)
         if less is None:
             break
         settled[key] = instead(worst, less, f"the next after {worst.chosen}, with which the losses of the graphs add up to more than is allowed")
@@ -165,6 +167,10 @@ def _settled(quantized: Quantized, choices: Mapping[str, Choice]) -> Quantized:
         said = f"{ANEW}: chosen on {line}; no data has judged these candidates together, as mmedge quantize does"
         update |= {"warnings": (*(one for one in quantized.warnings if not one.startswith(ANEW)), said), "golden": None, "cases": ()}
     return quantized.model_copy(update=update)
+
+
+def _as(found: Choice, name: str) -> Choice:
+    return found.model_copy(update={"chosen": name})
 
 
 def _lost(one: Choice) -> float:

@@ -18,7 +18,7 @@ from mmedge.deploy.ranges import with_ranges
 from mmedge.deploy.whole import hold_labels
 from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.golden import Golden
-from mmedge.family import load_family
+from mmedge.family import offered
 from mmedge.manifest import Evidence, Gate, Manifest, Onnx, Placement, Trial
 from mmedge.need import have
 from mmedge.optimize.choose import choose
@@ -99,21 +99,15 @@ def _offers(bundle: Bundle, target: Target, report: Report) -> list[Offer]:
     """Every graph that the target runs, in the precisions that it wants."""
     offers = []
     for role, model in bundle.manifest.models.items():
-        preferred = getattr(load_family(model.family), "PREFER", {})
         golden = Golden(bundle, role)
         for name, key in model.graphs_for(target).items():
-            wanted = _wanted(target, preferred.get(name, ()))
+            wanted = offered(model.family, name, target)
             missing = ""
             if wanted[0] == "tensorrt" and "fp16" in target.precisions.get("tensorrt", ()):
                 missing = _half(bundle, role, key, golden, report)
             graph = with_ranges(bundle.graph(role, key), golden.graph(key)[0])
             offers.append(Offer(role, key, graph, wanted, golden, missing))
     return offers
-
-
-def _wanted(target: Target, preferred: tuple[str, ...]) -> tuple[str, ...]:
-    """The backends that a graph is offered to, in order."""
-    return tuple(backend for backend in preferred if backend in target.backends) or target.backends
 
 
 def _half(bundle: Bundle, role: str, key: str, golden: Golden, report: Report) -> str:

@@ -12,8 +12,9 @@ from mmedge.deploy.whole import hold_whole
 from mmedge.evaluate.drift import HALF_BOUND
 from mmedge.fallback import FEATURES, as_chosen, missing
 from mmedge.manifest import Gate, Manifest, Onnx, Placement, Quantized, Tensor, Variant
-from mmedge.optimize.gate import POINT
+from mmedge.rated import POINT
 
+WORDS = {"undecided": "undecided, these units are too few to tell"}
 STATES = {"ready": "", "built": " (built, not opened yet)", "on-device": " (on the device)"}
 
 
@@ -101,7 +102,7 @@ def _lacking(placed: Placement) -> str:
 def _judged(role: str, found: Quantized, placements: Mapping[str, Placement]) -> str:
     """What quantizing a model came to, and which of its graphs run otherwise now."""
     lost = [value / POINT for value in (found.loss.found.value, found.loss.found.low, found.loss.found.high, found.loss.allowed)]
-    points = f"{lost[0]:+.2f} points lost ({lost[1]:+.2f} to {lost[2]:+.2f}), {lost[3]:g} allowed: {found.loss.word}"
+    points = f"{lost[0]:+.2f} points lost ({lost[1]:+.2f} to {lost[2]:+.2f}), {lost[3]:g} allowed: {WORDS.get(found.loss.word, found.loss.word)}"
     placed = {key: placements.get(f"{role}/{key}") for key in found.graphs}
     others = [key for key, one in placed.items() if one and not as_chosen(one, found.graphs[key])]
     now = f"; not as it runs now: {', '.join(others)} {'is' if len(others) == 1 else 'are'} placed otherwise" if others else ""

@@ -60,6 +60,10 @@ class Data(Protocol):
         """The same, but drawn by the seed where there are more: some of these samples."""
         ...
 
+    def others(self) -> Data:
+        """The samples of the same data that this selection leaves out, of whatever split: those that have the same needed columns."""
+        ...
+
     def __iter__(self) -> Iterator[Sample]: ...
     def __len__(self) -> int: ...
     def fingerprint(self) -> str:
@@ -103,9 +107,19 @@ def _source(path: Path) -> Source:
 class _Selection:
     """The samples of a source that are of a split, at most ``limit`` of them: what is remembered is their numbers."""
 
-    def __init__(self, source: Source, path: Path, split: str | None, limit: int | None, seed: int, chosen: Mapping[str, str], needed: frozenset[str]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        path: Path,
+        split: str | None,
+        limit: int | None,
+        seed: int,
+        chosen: Mapping[str, str],
+        needed: frozenset[str],
+        without: Container[int] = (),
+    ) -> None:
         self.name, self.split, self.limit, self.seed, self.lacking = path.resolve().name, split, limit, seed, 0
-        self._source, self._path, self._chosen, self._needed = source, path, chosen, needed
+        self._source, self._path, self._chosen, self._needed, self._without = source, path, chosen, needed, without
         seen: set[str] = set()
         count = 0
         for count, found in enumerate(source.read(()), 1):  # noqa: B007 (read after the loop)
@@ -126,10 +140,13 @@ class _Selection:
                 raise self._no_split(one)
 
     def having(self, columns: Iterable[str]) -> Data:
-        return _Selection(self._source, self._path, self.split, self.limit, self.seed, self._chosen, self._needed.union(columns))
+        return _Selection(self._source, self._path, self.split, self.limit, self.seed, self._chosen, self._needed.union(columns), self._without)
 
     def at_most(self, limit: int) -> Data:
-        return self if len(self) <= limit else _Selection(self._source, self._path, self.split, limit, self.seed, self._chosen, self._needed)
+        return self if len(self) <= limit else _Selection(self._source, self._path, self.split, limit, self.seed, self._chosen, self._needed, self._without)
+
+    def others(self) -> Data:
+        return _Selection(self._source, self._path, None, None, self.seed, self._chosen, self._needed, self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -152,7 +169,7 @@ class _Selection:
                 split, label = sample.fields.get("split", ""), sample.fields.get("label")
                 splits[split] += 1
                 labels.update(() if label is None else (label,))
-                if self._wanted is not None and split not in self._wanted:
+                if (self._wanted is not None and split not in self._wanted) or index in self._without:
                     continue
                 if not self._needed <= sample.fields.keys():
                     self.lacking += 1
@@ -161,7 +178,7 @@ class _Selection:
 
         if self.limit is not None:
             return {index for _, index in heapq.nsmallest(self.limit, among())}
-        if self._wanted is None and not self._needed:
+        if self._wanted is None and not self._needed and not self._without:
             return range(sum(1 for _ in among()))
         return {index for _, index in among()}
 

@@ -21,6 +21,7 @@ import numpy as np
 from mmedge.bundle import Bundle
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.golden import Golden
+from mmedge.optimize import npz
 from mmedge.optimize.made import Feeding
 from mmedge.runner import Candidate, Carried, Copied, Engine, Runner, load_backend
 from mmedge.target import Target
@@ -31,9 +32,6 @@ SAMPLES = 300
 
 MOST_BYTES = 2 << 30
 """On disk, of one graph: where feeds are larger (a decoder's caches), there are fewer of them, evenly over the samples."""
-
-IN = "in/"
-"""Before an input's name in a file: numpy's writer has parameters with names of their own."""
 
 GOLDEN_ONLY = "calibration-golden-only"
 """The warning of a model that was calibrated without data."""
@@ -109,7 +107,7 @@ class Kept:
         if number % self._every:
             return
         path = self._folder / f"{number:09d}.npz"
-        np.savez(path, **{f"{IN}{name}": array for name, array in feeds.items()})  # type: ignore[arg-type]
+        npz.write(path, feeds)
         self._paths.append(path)
         self._bytes += path.stat().st_size
         while self._bytes > self._most_bytes and len(self._paths) > 1:
@@ -129,8 +127,7 @@ class Kept:
 def stored(folder: Path) -> Iterator[Feeds]:
     """The feeds of one graph that were kept in its folder, in their order."""
     for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as arrays:
-            yield {name.removeprefix(IN): array for name, array in arrays.items()}
+        yield npz.read(path)
 
 
 def calibrate(
@@ -190,7 +187,7 @@ def in_fp32(bundle: Bundle, role: str, target: Target, key: str) -> Iterator[Run
     """Open a graph in fp32 by onnxruntime on the CPU, wherever the target has placed it. Raises MmedgeError: the runtime refuses it."""
     cpu = target.model_copy(update={"options": {"ort": {"providers": ("CPUExecutionProvider",)}}})
     backend = load_backend("ort")
-    with backend.open(Engine(Candidate(bundle.graph(role, key), "fp32")), cpu) as runner:
+    with backend.open(Engine(Candidate(bundle.made_of(role, key, None), "fp32")), cpu) as runner:
         yield runner
 
 

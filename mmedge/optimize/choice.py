@@ -17,7 +17,7 @@ SLOWER = "slower than fp32"
 
 
 def choice(rated: Sequence[Rated], goal: Goal, budget: Budget, higher_is_better: bool) -> Choice:
-    """Order a graph's candidates, and say why the first is.
+    """Order a graph's candidates, and say why the first is. The budget's megabytes are the model's: see ``together``.
 
     The fastest fp32 stands before what is not surely faster than it, where latency is the goal. What keeps the budget comes first, what failed or could not
     be timed here last.
@@ -32,8 +32,9 @@ def choice(rated: Sequence[Rated], goal: Goal, budget: Budget, higher_is_better:
     if base is None:
         said = "; ".join(f"{one.name}: {one.note or 'cannot run here'}" for one in rated if one.precision == "fp32")
         raise MmedgeError(f"no candidate in fp32 could be timed: {said}", "mmedge doctor says what is missing here")
+    budget = of_a_graph(budget)
     timed = {one.name: one for one in rated if one.usable and one.latency_ms is not None}
-    points = {name: _point(one, higher_is_better) for name, one in timed.items()}
+    points = {name: point_of(one, higher_is_better) for name, one in timed.items()}
     best = {point.name for point in front(list(points.values()))}
     sure = [point for name, point in points.items() if goal != "latency" or name == base.name or _surely_faster(timed[name])]
     order: list[Point] = []
@@ -45,7 +46,7 @@ def choice(rated: Sequence[Rated], goal: Goal, budget: Budget, higher_is_better:
     rest = sorted((one for one in rated if one.name not in points), key=lambda one: not one.passed)
     marked = [timed[point.name].model_copy(update={"pareto": point.name in best, "note": _noted(timed[point.name])}) for point in order]
     tied = any(cost(point, points[base.name], goal) < cost(order[0], points[base.name], goal) for point in _within(sure, budget))
-    return Choice(chosen=order[0].name, why=_why(timed[order[0].name], base, goal, budget, tied), rated=(*marked, *rest))
+    return Choice(chosen=order[0].name, why=why(timed[order[0].name], base, goal, budget, tied), rated=(*marked, *rest))
 
 
 def unmeasured(rated: Sequence[Rated], placed: str, there: str) -> Choice:
@@ -68,8 +69,13 @@ def alternatives(found: Choice, budget: Budget, higher_is_better: bool) -> list[
         return []
     if found.of(found.chosen).latency_ms is None:
         return [one.name for one in found.rated if one.precision == "fp32"]
-    after = [one for one in found.rated[names.index(found.chosen) + 1 :] if one.usable and one.latency_ms is not None]
-    return [one.name for one in after if not misses(budget, _point(one, higher_is_better))]
+    return [one.name for one in takeable(found, budget, higher_is_better) if names.index(one.name) > names.index(found.chosen)]
+
+
+def takeable(found: Choice, budget: Budget, higher_is_better: bool) -> list[Rated]:
+    """Those that a graph may run as here, in their order: they were timed, and keep what the budget says of each graph."""
+    timed = [one for one in found.rated if one.usable and one.latency_ms is not None]
+    return [one for one in timed if not misses(of_a_graph(budget), point_of(one, higher_is_better))]
 
 
 def instead(found: Choice, name: str, why: str) -> Choice:
@@ -82,18 +88,24 @@ def _within(points: Sequence[Point], budget: Budget) -> list[Point]:
     return [point for point in points if not misses(budget, point)]
 
 
+def of_a_graph(budget: Budget) -> Budget:
+    """What of a budget each graph is held to."""
+    return budget.model_copy(update={"max_mb": None})
+
+
 def _surely_faster(one: Rated) -> bool:
     return one.ratio is not None and one.ratio.high < 1
 
 
-def _point(one: Rated, higher_is_better: bool) -> Point:
+def point_of(one: Rated, higher_is_better: bool) -> Point:
     """Memory in whole megabytes: readings of one candidate differ by less. Where the system does not tell, it is as bad as can be."""
     if one.metric is None or one.latency_ms is None:
         raise MmedgeError(f"{one.name} was not evaluated", "quantize again: mmedge quantize")
     scale = one.latency_ms / one.ratio.value if one.ratio else 0.0
     between_ms = (scale * one.ratio.low, scale * one.ratio.high) if one.ratio else None
     memory_mb = float(round(one.memory_mb)) if one.memory_mb is not None else inf
-    return Point(one.name, one.metric.value, one.latency_ms, one.size_mb, memory_mb, higher_is_better, between_ms)
+    sure = one.loss is None or one.loss.word == "kept"
+    return Point(one.name, one.metric.value, one.latency_ms, one.size_mb, memory_mb, higher_is_better, between_ms, sure)
 
 
 def _noted(one: Rated) -> str:
@@ -102,14 +114,31 @@ def _noted(one: Rated) -> str:
     return "; ".join([*others, *([SLOWER] if one.ratio is not None and one.ratio.low > 1 else [])])
 
 
-def _why(one: Rated, base: Rated, goal: Goal, budget: Budget, tied: bool) -> str:
-    """``tied``: others are as good by the goal, within what counts as clearly better."""
-    limits = [f"--{name.replace('_', '-')} {value:g}" for name, value in budget.model_dump().items() if value is not None]
-    within = f" within {', '.join(limits)}" if limits else ""
+def why(one: Rated, base: Rated, goal: Goal, budget: Budget, tied: bool) -> str:
+    """Why a candidate is chosen, for people.
+
+    Args:
+        budget: that it keeps.
+        tied: others are as good by the goal, within what counts as clearly better.
+    """
+    within = within_budget(budget)
     if one.name == base.name:
         return f"no other that holds is surely {SURE[goal]}{within}"
+    surely = "surely " if one.loss is not None and one.loss.word == "kept" else ""
+    first = f"the most accurate of the {WANTED[goal]} that {surely}hold" if tied else f"the {WANTED[goal]} that holds"
+    return f"{first}{within}: {pace(one, base)}"
+
+
+def pace(one: Rated, base: Rated) -> str:
+    """What a candidate is beside fp32; and whether the data only just let it pass."""
     assert one.ratio is not None
-    pace = f"{one.ratio.value:.2f} times {base.name} ({one.ratio.low:.2f} to {one.ratio.high:.2f})"
     slower = f", {SLOWER}" if one.ratio.low > 1 else ""
-    first = f"the most accurate of the {WANTED[goal]} that hold" if tied else f"the {WANTED[goal]} that holds"
-    return f"{first}{within}: {pace}{slower}, {one.size_mb:.1f} of {base.size_mb:.1f} MB"
+    unsure = f", undecided by {one.loss.found.n} units" if one.loss is not None and one.loss.word == "undecided" else ""
+    times = f"{one.ratio.value:.2f} times {base.name} ({one.ratio.low:.2f} to {one.ratio.high:.2f})"
+    return f"{times}{slower}, {one.size_mb:.1f} of {base.size_mb:.1f} MB{unsure}"
+
+
+def within_budget(budget: Budget) -> str:
+    """As it was asked for; empty where nothing was."""
+    limits = [f"--{name.replace('_', '-')} {value:g}" for name, value in budget.model_dump().items() if value is not None]
+    return f" within {', '.join(limits)}" if limits else ""

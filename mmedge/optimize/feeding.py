@@ -61,12 +61,13 @@ def feeding(work: Work, graph: str) -> Feeding:
 
 def key(work: Work) -> dict[str, Any]:
     """All that the feeds depend on."""
-    return {**work.identity(), **work.uses, "samples": work.samples, **versions("onnxruntime", "numpy", "pillow", "tokenizers", "av")}
+    drawn = {"data": work.ranging.fingerprint, "seed": work.data.seed}
+    return {**work.identity(), **drawn, **versions("onnxruntime", "numpy", "pillow", "tokenizers", "av")}
 
 
 def _fill(work: Work, folder: Path) -> None:
     """Do the task in fp32, and keep what its graphs are fed with."""
-    data = work.data.at_most(work.samples)
+    data = work.ranging.data
     tally = Tally(data.name, len(data), work.max_unreadable)
 
     def uses(session: Any) -> Iterator[None]:
@@ -83,6 +84,6 @@ def _fill(work: Work, folder: Path) -> None:
                 said_s = time.perf_counter()
                 work.report(f"{work.role}: calibrated on {number} of {len(data)} samples")
 
-    made = calibrate(work.bundle, work.role, work.target, uses, folder, samples=work.samples, seed=data.seed)
+    made = calibrate(work.bundle, work.role, work.target, uses, folder, samples=len(data), seed=data.seed)
     said = Calibrated(samples=made.samples)
     (folder / SUMMARY).write_text(dump_json(said), encoding="utf-8")

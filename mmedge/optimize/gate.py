@@ -7,10 +7,8 @@ from math import ceil
 
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.metrics.bootstrap import ROUNDING, Estimate, Metric, paired
-from mmedge.rated import Word
+from mmedge.rated import POINT, Word
 
-POINT = 0.01
-"""A point of a metric that lies between 0 and 1."""
 ALLOWED = POINT
 """What a candidate may lose where the recipe does not say."""
 THREE = 3.0
@@ -22,7 +20,8 @@ ALIKE = "none of them differs, and of others up to 3 in as many may (rule of thr
 class Judged:
     """A candidate's loss.
 
-    Of units that all lose the same, every resample does, too: the interval is then that of the rule of three, of a metric whose units lie between 0 and 1.
+    Of units that all lose the same, every resample does, too: the interval is then that of the rule of three, of a metric whose units lie between 0 and 1
+    (of an error rate or CIDEr-D, a single unit may be off by more).
 
     ``kept``: the whole interval of the loss is within what is allowed (a test of non-inferiority). ``undecided``: the loss itself is, its interval reaches
     beyond: these units are too few to tell. ``lost``: the loss is beyond. Only that fails the gate; what is undecided is said wherever the candidate is shown.

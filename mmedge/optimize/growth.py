@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmedge.documents import Document, dump_json, read_json
 from mmedge.manifest import Tensor
+from mmedge.optimize import npz
 from mmedge.optimize.opening import opened
 from mmedge.profile.processes import resident, run_module, tell
 from mmedge.runner import Candidate, Graph, load_backend
@@ -19,8 +18,6 @@ from mmedge.tensors import Feeds, TensorSpec
 
 RUNS = 3
 """What a runtime sets aside, it has set aside by then."""
-IN = "in/"
-"""Before an input's name in a file: numpy's writer has parameters with names of their own."""
 
 
 class Asked(Document):
@@ -60,7 +57,7 @@ def memory_mb(backend: str, candidate: Candidate, target: Target, feeds: Feeds, 
         MmedgeError: the runtime refuses the candidate, or the process was killed.
     """
     path = scratch / "feeds.npz"
-    np.savez(path, **{f"{IN}{name}": array for name, array in feeds.items()})  # type: ignore[arg-type]
+    npz.write(path, feeds)
     graph = candidate.graph
     inputs, outputs = (tuple(Tensor(name=one.name, dtype=one.dtype, shape=one.shape) for one in side) for side in (graph.inputs, graph.outputs))
     asked = Asked(
@@ -86,8 +83,7 @@ def memory_mb(backend: str, candidate: Candidate, target: Target, feeds: Feeds, 
 def growth(asked: Asked) -> float | None:
     """Of this process, from when the runtime is there to when the candidate has run: shared pages count in part where the system tells."""
     load_backend(asked.backend).probe(asked.target)
-    with np.load(asked.feeds, allow_pickle=False) as stored:
-        feeds = {name.removeprefix(IN): array for name, array in stored.items()}
+    feeds = npz.read(Path(asked.feeds))
     gc.collect()
     before = resident()
     with opened(asked.backend, asked.candidate(), asked.target) as runner:

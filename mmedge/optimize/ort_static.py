@@ -24,6 +24,10 @@ from mmedge.runner import Graph
 PRODUCTS = ["MatMul", "Gemm"]
 CONVOLUTIONAL = [*PRODUCTS, "Conv", "ConvTranspose", "Add", "Mul", "Clip", "Relu", "LeakyRelu", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool"]
 CONVOLUTIONAL += ["Concat", "Resize", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"]
+FUSED = {"Add", "Clip", "Relu"}
+"""What ONNX Runtime makes one with the product before it: of both together it has no kernel with integer weights that gives fp32."""
+UNROUNDED = {"Clip", "Relu", "MaxPool", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
+"""What gives the numbers that it takes adds no error of its own, and hands on that of what it takes."""
 
 
 def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
@@ -37,7 +41,8 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
     proto.tidy(model)
     with refusing("onnxruntime", graph):
         types, every = able(model)
-        nodes = [node for node in every if node.name not in keep]
+        exact, beside = _exact(model, keep)
+        nodes = [node for node in every if node.name not in exact | beside]
         if not nodes:
             raise MmedgeError(f"{graph.path.name} has no weights to quantize", "leave this method out for this graph")
         constants = {tensor.name for tensor in model.graph.initializer}
@@ -50,7 +55,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
         quantizer = quantizers.QDQQuantizer(inferred, True, saturates(), signed, unsigned, found, names, [], types, settings)
         quantizer.quantize_model()
         made = quantizer.model.model
-        _unrounded(made, names)
+        _unrounded(made, names, exact)
         proto.unmark(made)
         stored = rest_in_8_bits(made, keep)
         file, weights = proto.save(made, graph, out, name_of(options))
@@ -68,8 +73,32 @@ def able(model: Any) -> tuple[list[str], list[Any]]:
     return types, [node for node in model.graph.node if node.op_type in types and (node.name in weighted or not transformer)]
 
 
-def _unrounded(model: Any, integer: Collection[str]) -> None:
-    """Let what stays in fp32 take what stays in fp32 as it is: the tool lets all that take a tensor take it rounded, where one of them does."""
+def _exact(model: Any, keep: Collection[str]) -> tuple[set[str], set[str]]:
+    """(nodes that take what they take as it is: those that are kept, and what hands numbers on to them; what is in float too, so that it gives them so).
+
+    Products give fp32 with integer weights, but for those before ``FUSED``; of nothing else has ONNX Runtime a kernel for that.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    exact, beside = set(keep), set[str]()
+    waiting = [node for node in model.graph.node if node.name in keep]
+    while waiting:
+        node = waiting.pop()
+        for maker in filter(None, map(makers.get, node.input)):
+            if maker.op_type in UNROUNDED and maker.name not in exact:
+                exact.add(maker.name)
+                waiting.append(maker)
+            elif maker.op_type not in PRODUCTS or node.op_type in FUSED:
+                beside.add(maker.name)
+    return exact, beside
+
+
+def _unrounded(model: Any, integer: Collection[str], exact: Collection[str]) -> None:
+    """Let what stays in fp32 take what stays in fp32 as it is: the tool lets all that take a tensor take it rounded, where one of them does.
+
+    Args:
+        integer: nodes that were quantized.
+        exact: nodes that take what those give before it is rounded, too.
+    """
     makers = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         if node.name in integer or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -77,5 +106,5 @@ def _unrounded(model: Any, integer: Collection[str]) -> None:
         for index, name in enumerate(node.input):
             back = makers.get(name)
             there = makers.get(back.input[0]) if back is not None and back.op_type == "DequantizeLinear" else None
-            if there is not None and (there.input[0] not in makers or makers[there.input[0]].name not in integer):
+            if there is not None and (node.name in exact or there.input[0] not in makers or makers[there.input[0]].name not in integer):
                 node.input[index] = there.input[0]

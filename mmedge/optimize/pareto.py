@@ -16,7 +16,7 @@ CLEARLY = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A candidate that passed its gate, with all that it is compared by."""
+    """A candidate that passed its gate, or one for each graph of a model together, with all that it is compared by."""
 
     name: str
     metric: float
@@ -27,6 +27,17 @@ class Point:
     """Of the metric."""
     between_ms: tuple[float, float] | None = None
     """The 95 % interval of the latency, where it has one."""
+    sure: bool = True
+    """The interval of what it loses is within what is allowed, too."""
+
+    @property
+    def least_ms(self) -> float:
+        """As fast as it may be."""
+        return self.between_ms[0] if self.between_ms else self.latency_ms
+
+    @property
+    def most_ms(self) -> float:
+        return self.between_ms[1] if self.between_ms else self.latency_ms
 
     @property
     def gain(self) -> float:
@@ -43,7 +54,7 @@ class Point:
 def misses(budget: Budget, point: Point) -> str:
     """Which limit a candidate breaks and by how much; empty where it keeps all."""
     if budget.max_latency_ms is not None and point.latency_ms > budget.max_latency_ms:
-        return f"{point.latency_ms:.3g} ms of at most {budget.max_latency_ms:g}"
+        return f"{point.latency_ms:.3g} ms a run of at most {budget.max_latency_ms:g}"
     if budget.min_metric is not None and (point.metric < budget.min_metric if point.higher_is_better else point.metric > budget.min_metric):
         return f"{point.metric:.3f} of at {'least' if point.higher_is_better else 'most'} {budget.min_metric:g}"
     if budget.max_mb is not None and point.size_mb > budget.max_mb:
@@ -63,7 +74,7 @@ def cost(point: Point, base: Point, goal: Goal) -> float:
 
 
 def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | None = None) -> Point:
-    """The one that is chosen: of those that are as good as the best by the goal, the most accurate; of equally accurate ones, the first.
+    """The one that is chosen: of those that are as good as the best by the goal, one that surely holds, and then the most accurate; of equals, the first.
 
     As good is what is within 5 % of it, and by latency what has an interval that reaches the best one's.
 
@@ -78,7 +89,7 @@ def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | No
     within = [point for point in points if not (budget and misses(budget, point))]
     if within:
         best = min(within, key=lambda point: cost(point, base, goal))
-        return max((point for point in within if _as_good(point, best, base, goal)), key=lambda point: point.gain)
+        return max((point for point in within if _as_good(point, best, base, goal)), key=lambda point: (point.sure, point.gain))
     assert budget is not None
     nearest = min(points, key=lambda point: cost(point, base, goal))
     said = "; ".join(f"{point.name} {misses(budget, point)}" for point in front(points))
@@ -88,4 +99,4 @@ def winner(points: Sequence[Point], base: Point, goal: Goal, budget: Budget | No
 def _as_good(point: Point, best: Point, base: Point, goal: Goal) -> bool:
     if CLEARLY * cost(point, base, goal) <= cost(best, base, goal):
         return True
-    return goal == "latency" and point.between_ms is not None and best.between_ms is not None and point.between_ms[0] <= best.between_ms[1]
+    return goal == "latency" and point.least_ms <= best.most_ms

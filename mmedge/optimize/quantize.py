@@ -28,6 +28,7 @@ from mmedge.optimize.quantized import Quantization
 from mmedge.optimize.stored import keep_all
 from mmedge.optimize.survivors import Sifted, Survivor, survivors
 from mmedge.optimize.timing import Bench, measured
+from mmedge.optimize.together import together
 from mmedge.optimize.whole import hold
 from mmedge.optimize.work import Work, begin
 from mmedge.profile.machine import describe, machine
@@ -67,7 +68,7 @@ def quantize(path: Path, target: Target, data: Data, asked: Asked, wanted: Wante
         MmedgeError: the bundle is not compiled for the target, no model or several fit the data, too many samples are unreadable, nothing keeps the budget.
         GateFailed: the model as a whole does not hold its gate even in fp32. In both cases the bundle is as it was.
     """
-    with Bundle.writing(path) as bundle, _undoing(bundle):
+    with Bundle.writing(path) as bundle, _tidied(bundle):
         if target.name not in bundle.manifest.engines:
             raise MmedgeError(f"{path} is not compiled for {target.name}", f"mmedge compile {path} --target {target.name}")
         with begin(bundle, target, data, **vars(asked), report=report) as work:
@@ -92,17 +93,17 @@ def quantize_all(path: Path, target: Target, data: Data, report: Report) -> Quan
 
 
 @contextlib.contextmanager
-def _undoing(bundle: Bundle) -> Iterator[None]:
-    """Where it fails, files that were added and that no manifest will name are taken away again."""
+def _tidied(bundle: Bundle) -> Iterator[None]:
+    """Afterwards no file is left that no manifest names but those that were there before: none of a choice that was replaced, nor of one that failed."""
     before = set(bundle.orphans())
-    manifest = bundle.manifest
     try:
         yield
     except BaseException:
-        bundle.manifest = manifest
+        bundle.manifest = Bundle.open(bundle.path).manifest
+        raise
+    finally:
         for left in set(bundle.orphans()) - before:
             left.unlink(missing_ok=True)
-        raise
 
 
 def _why_not(bundle: Bundle, role: str, data: Data) -> str:
@@ -123,10 +124,11 @@ def _quantized(work: Work, wanted: Wanted) -> Quantized:
     goal = wanted.goal or work.target.goal
     sifted = {key: survivors(work, key) for key in work.keys.values()}
     if _measurable(work, sifted):
-        choices = {key: _choice(work, key, one, goal, wanted.budget) for key, one in sifted.items()}
+        alone = {key: _choice(work, key, one, goal, wanted.budget) for key, one in sifted.items()}
+        choices = together(work.role, alone, goal, wanted.budget, judging.metric(work, {}).higher_is_better)
     else:
         choices = {key: _unmeasured(work, key, one, wanted) for key, one in sifted.items()}
-    whole = hold(work, choices, {key: one.survivors for key, one in sifted.items()}, wanted.budget)
+    whole = hold(work, choices, {key: one.survivors for key, one in sifted.items()}, goal, wanted.budget)
     found = Quantized(
         task=work.task.name,
         metric=work.gate.metric,
@@ -134,6 +136,7 @@ def _quantized(work: Work, wanted: Wanted) -> Quantized:
         data=work.data.name,
         fingerprint=work.fingerprint,
         samples=calibrated(work).samples,
+        held_out=work.ranging.held_out,
         setting={name: str(getattr(work.setting, name)) for name in work.task.depends},
         fp32=judging.interval(judging.metric(work, {})),
         whole=judging.interval(whole.metric),

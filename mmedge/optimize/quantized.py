@@ -9,11 +9,11 @@ from pydantic import Field
 
 from mmedge.documents import Document
 from mmedge.manifest import Quantized
+from mmedge.optimize.choice import within_budget
+from mmedge.optimize.together import size_mb
 from mmedge.profile.table import width
-from mmedge.rated import Choice, Interval, Loss, Rated
+from mmedge.rated import POINT, Choice, Interval, Loss, Rated
 
-POINT = 0.01
-"""Of a metric between 0 and 1."""
 DOUBT = "too few to tell"
 """In a note of what is undecided (``mmedge.optimize.gate``)."""
 WORDS = {"kept": "kept", "undecided": "open", "lost": "lost"}
@@ -39,10 +39,10 @@ def table(made: Quantization) -> str:
 
 
 def _model(role: str, target: str, found: Quantized) -> str:
-    budget = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in found.budget.model_dump().items() if value is not None)
     lines = [
         f"{role} on {target}: {found.task} on {found.data}, {found.fp32.n} units; {found.metric} of fp32 is {_interval(found.fp32)}",
-        f"a candidate may lose {found.loss.allowed / POINT:g} points; goal: {found.goal}{f'; {budget}' if budget else ''}",
+        f"a candidate may lose {found.loss.allowed / POINT:g} points; goal: {found.goal}{within_budget(found.budget)}",
+        *_ranges(found),
     ]
     for key, choice in found.graphs.items():
         lines += ["", *_graph(key, choice)]
@@ -51,6 +51,13 @@ def _model(role: str, target: str, found: Quantized) -> str:
     lines += _legend(found)
     timed = any(one.latency_ms is not None for choice in found.graphs.values() for one in choice.rated)
     return "\n".join([*lines, *_wrapped(f"{'measured' if timed else 'judged'} on {found.machine}", "")])
+
+
+def _ranges(found: Quantized) -> list[str]:
+    if not found.samples:
+        return []
+    judged = "that are judged, too: what others lose may be more; --split or --limit leave some to measure on"
+    return _wrapped(f"ranges are measured on {found.samples} samples {'that are not judged' if found.held_out else judged}", "")
 
 
 def _graph(key: str, choice: Choice) -> list[str]:
@@ -94,8 +101,9 @@ def _said(one: Rated, doubted: bool) -> str:
 def _whole(role: str, found: Quantized) -> list[str]:
     loss, allowed = found.loss.found, found.loss.allowed
     lost = f"{loss.value / POINT:+.2f} points lost ({loss.low / POINT:+.2f} to {loss.high / POINT:+.2f}), {allowed / POINT:g} allowed"
-    mb = sum(choice.of(choice.chosen).size_mb for choice in found.graphs.values())
-    return _wrapped(f"{role} as a whole: {found.metric} {_interval(found.whole)}, {lost}: {WORDS[found.loss.word]}; {mb:.1f} MB", "")
+    most = f" of at most {found.budget.max_mb:g}" if found.budget.max_mb is not None else ""
+    size = f"{size_mb(found.graphs):.1f} MB{most}"
+    return _wrapped(f"{role} as a whole: {found.metric} {_interval(found.whole)}, {lost}: {WORDS[found.loss.word]}; {size}", "")
 
 
 def _legend(found: Quantized) -> list[str]:

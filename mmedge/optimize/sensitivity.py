@@ -35,9 +35,6 @@ RANGED = 8
 RUNS, MOST = 80, 2
 """About so many runs of the graph, of so many samples at most: on real encoders and decoders the order for one is that for eight (Spearman 0.91 to 0.99)."""
 
-UNROUNDED = {"Clip", "Relu", "MaxPool", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"}
-"""What gives the numbers that it takes adds no error of its own."""
-
 
 def rank(graph: Graph, backend: str, options: Quantize, feeds: Feeding) -> tuple[str, ...]:
     """The nodes that a method would quantize, by how much noise in the outputs each leaves alone, relative to the signal.
@@ -82,7 +79,7 @@ def quantized(model: Any, backend: str, options: Quantize) -> list[Any]:
         convolutions = isinstance(options, Static)
         able = {node.name for node in held if channel_axis(model, node) is not None and (convolutions or node.op_type != "Conv")}
     elif isinstance(options, Static):
-        able = {node.name for node in ort_static.able(model)[1] if node.op_type not in UNROUNDED}
+        able = {node.name for node in ort_static.able(model)[1] if node.op_type not in ort_static.UNROUNDED}
     else:
         able = {node.name for node in held if node.op_type in ("MatMul", "Gemm", *(("LSTM",) if isinstance(options, Dynamic) else ()))}
     return [node for node in model.graph.node if node.name in able | tabled]

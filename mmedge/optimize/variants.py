@@ -6,13 +6,11 @@ fp16: everything in half precision first, then more and more of it kept in fp32,
 from __future__ import annotations
 
 import math
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmedge import onnx_file
+from mmedge import cache, onnx_file
 from mmedge.bundle import Bundle, sha256_of
 from mmedge.errors import MmedgeError, first_line
 from mmedge.evaluate.drift import drift
@@ -144,7 +142,7 @@ def held(path: Path, feeds: Feeds, reference: Feeds) -> float:
 
 def _large(graph: Graph, feeds: Feeds, scratch: Path) -> set[str]:
     if graph.weights:
-        _link(graph.weights, scratch / graph.weights.name)
+        cache.link(graph.weights, scratch / graph.weights.name)
     found = rounding.peaks(graph.path, scratch / "peaks.onnx", feeds)
     return {name for name, peak in found.items() if peak * HEADROOM > fp16.HALF_MAX}
 
@@ -158,7 +156,7 @@ def _weights(bundle: Bundle, role: str, graph: Graph, scratch: Path) -> HalfWeig
     variants = [variant for one in graphs for variant in one.variants if variant.precision == "fp16" and variant.weights]
     if there := next((variant.weights for variant in variants if variant.weights and variant.weights.size_bytes == made.size_bytes), None):
         path = bundle.file(there)
-        _link(path, scratch / path.name)
+        cache.link(path, scratch / path.name)
         return made.at(scratch / path.name)
     path = scratch / "weights"
     made.write(path)
@@ -168,12 +166,3 @@ def _weights(bundle: Bundle, role: str, graph: Graph, scratch: Path) -> HalfWeig
 def _stored(bundle: Bundle, role: str, weights: HalfWeights) -> File:
     assert weights.path is not None
     return bundle.add(role, "weights-fp16.bin", weights.path)
-
-
-def _link(path: Path, to: Path) -> None:
-    """A file once more in another folder of the same disk; a copy where the disk has no links."""
-    if not to.exists():
-        try:
-            os.link(path, to)
-        except OSError:
-            shutil.copyfile(path, to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ from mmedge.evaluate.metrics.bootstrap import Metric
 from mmedge.optimize import judging
 from mmedge.optimize.choice import alternatives, instead
 from mmedge.optimize.gate import Judged
+from mmedge.optimize.together import together
 from mmedge.rated import Budget, Choice
+from mmedge.target import Goal
 
 if TYPE_CHECKING:
     from mmedge.optimize.survivors import Survivor
@@ -27,8 +30,10 @@ class Whole:
     judged: Judged
 
 
-def hold(work: Work, choices: Mapping[str, Choice], survivors: Mapping[str, Sequence[Survivor]], budget: Budget) -> Whole:
+def hold(work: Work, choices: Mapping[str, Choice], survivors: Mapping[str, Sequence[Survivor]], goal: Goal, budget: Budget) -> Whole:
     """See that the model holds its gate; while it does not, the graph whose candidate loses most takes the next in its order, fp32 at last.
+
+    Within a limit of megabytes, the other graphs make room for it where they can.
 
     Raises:
         MmedgeError: it does not hold with anything that keeps the budget.
@@ -41,13 +46,23 @@ def hold(work: Work, choices: Mapping[str, Choice], survivors: Mapping[str, Sequ
         broken = _breaks(judged, metric, budget)
         if not broken:
             return Whole(held, metric, judged)
-        others = {key: left for key, found in held.items() if (left := alternatives(found, budget, metric.higher_is_better))}
-        if not others:
+        after = _next(work.role, held, broken, goal, budget, metric.higher_is_better)
+        if after is None:
             raise _nothing_left(work, held, broken, budget)
-        worst = max(others, key=lambda key: _lost(held[key]))
-        why = f"the next after {held[worst].chosen}, with which the model as a whole does not hold: {broken}"
-        held[worst] = instead(held[worst], others[worst][0], why)
-        work.report(f"{work.role}/{worst}: {held[worst].chosen}, {why}")
+        for key, found in after.items():
+            if found.chosen != held[key].chosen:
+                work.report(f"{work.role}/{key}: {found.chosen}, {found.why}")
+        held = after
+
+
+def _next(role: str, held: Mapping[str, Choice], broken: str, goal: Goal, budget: Budget, higher_is_better: bool) -> dict[str, Choice] | None:
+    """Without the candidate that loses most, of those that can be spared; None where none can."""
+    for key in sorted(held, key=lambda one: -_lost(held[one])):
+        if others := alternatives(held[key], budget, higher_is_better):
+            why = f"the next after {held[key].chosen}, with which the model as a whole does not hold: {broken}"
+            with contextlib.suppress(MmedgeError):
+                return together(role, {**held, key: instead(held[key], others[0], why)}, goal, budget, higher_is_better)
+    return None
 
 
 def _breaks(judged: Judged, metric: Metric, budget: Budget) -> str:

@@ -23,11 +23,24 @@ Report = Callable[[str], None]
 AGREEMENT = ("cosine", "spearman", "top1_agreement")
 """Metrics that compare with fp32's own answers."""
 
+RANK = "median_rank"
+"""The end of the name of metrics that no gate can go by."""
+
 BY_AGREEMENT = "judged-by-agreement"
 """The warning of a model that no right answers judge."""
 
 CLASS_MISSING = "class-never-appears"
 """The warning of classes that a limit has left without a sample."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranging:
+    """What the ranges of activations are measured on."""
+
+    data: Data
+    held_out: bool
+    """No sample of them is judged."""
+    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +53,17 @@ class Work:
     task: Task
     setting: Setting
     data: Data
-    """Those samples that the task can use."""
+    """Those samples that the task can use: it is judged on them."""
+    ranging: Ranging
     gate: TaskGate
     """Its metric is never empty."""
-    samples: int
-    """That ranges are measured on, at most."""
     max_unreadable: float
     """The share of samples that may be unreadable, 0 to 1."""
     report: Report
     held: contextlib.ExitStack
     """Keeps the steps that were used from being removed, until the work ends."""
     fingerprint: str
-    """Of the data."""
+    """Of ``data``."""
     warnings: list[str] = field(default_factory=list)
     """Each begins with its own name; grows while the work goes on, each once."""
 
@@ -67,7 +79,7 @@ class Work:
 
     @property
     def uses(self) -> dict[str, Any]:
-        """For the keys of steps: the samples that a session is asked about."""
+        """For the keys of steps: the samples that a session is judged on."""
         return {"data": self.fingerprint, "seed": self.data.seed}
 
     def identity(self) -> dict[str, Any]:
@@ -103,7 +115,7 @@ def begin(
         role: of the model; needed where several have a task that fits the data.
         task: by name; the first that fits otherwise.
         metric: instead of the one that the model's gate names, or the task's own. Where the data have no right answers, an agreement with fp32 is taken.
-        samples: that ranges are measured on, at most.
+        samples: that ranges are measured on, at most: see ``ranging``.
 
     Raises:
         MmedgeError: nothing fits, there is no such metric, the target has nothing below fp32, or a class of the data never appears in the split.
@@ -120,12 +132,23 @@ def begin(
     data = usable(chosen, data)
     with contextlib.ExitStack() as held:
         judged = gate.model_copy(update={"metric": named})
-        made = Work(bundle, role, target, chosen, setting, data, judged, samples, max_unreadable, report, held, data.fingerprint())
+        made = Work(bundle, role, target, chosen, setting, data, ranging(data, samples), judged, max_unreadable, report, held, data.fingerprint())
         if not chosen.wants:
             made.warn(f"{BY_AGREEMENT}: {data.name} has no right answers, so {role} is judged by its {named} with its own fp32 alone")
         if missing := _missing(chosen, data):
             made.warn(f"{CLASS_MISSING}: the limit leaves {len(missing)} of {len(data.labels)} classes of {data.name} without a sample: {_few(missing)}")
         yield made
+
+
+def ranging(data: Data, samples: int) -> Ranging:
+    """At most so many samples that are not judged, of other splits or left out by a limit, where there are as many as there would be of the judged ones.
+
+    A gate that looks at the samples that ranges were measured on sees less of the loss than other samples would have. The draw goes by the data's seed.
+    """
+    others = data.others()
+    held_out = len(others) >= min(samples, len(data))
+    taken = (others if held_out else data).at_most(samples)
+    return Ranging(taken, held_out, taken.fingerprint())
 
 
 def hold_target(target: Target) -> None:
@@ -141,8 +164,14 @@ def hold_target(target: Target) -> None:
 
 
 def hold_metric(name: str, task: Task) -> None:
-    """Raises MmedgeError: a task does not give this metric."""
-    there = (*(task.metrics if task.wants else ()), *task.agreement)
+    """Raises MmedgeError: a task does not give this metric, or it is not between 0 and 1."""
+    given = (*(task.metrics if task.wants else ()), *task.agreement)
+    there = [one for one in given if not one.endswith(RANK)]
+    if name in given and name.endswith(RANK):
+        recall = name.replace(RANK, "r10")
+        raise MmedgeError(
+            f"{name} counts ranks, and what a model may lose is a share: it cannot judge", f"take how often a rank is up to 10: --metric {recall}"
+        )
     if name not in there:
         near = difflib.get_close_matches(name, there, n=1, cutoff=0.5)
         known = f"use one of: {', '.join(there)}"

@@ -248,3 +248,17 @@ def test_two_tables_or_one_that_is_not_read(tmp_path):
     write(tmp_path / "metadata.csv", "a\n1\n"), write(tmp_path / "metadata.jsonl", "{}\n")
     assert "has a metadata.csv and a metadata.jsonl" in refused(tmp_path)[0]
     assert "is not read" in refused(write(tmp_path / "p" / "metadata.parquet", "").parent)[0]
+
+
+def test_the_others_are_what_a_selection_leaves_out(tmp_path):
+    rows = [{"text": f"n{number}", "split": "test" if number % 4 == 0 else "train", **({"label": "odd"} if number % 2 else {})} for number in range(40)]
+    json_lines(tmp_path / "rows.jsonl", rows)
+    every = {one.key for one in open_data(tmp_path / "rows.jsonl")}
+    for data in (open_data(tmp_path / "rows.jsonl", split="test"), open_data(tmp_path / "rows.jsonl", limit=7), open_data(tmp_path / "rows.jsonl")):
+        chosen, others = ([one.key for one in some] for some in (data, data.others()))
+        assert not set(chosen) & set(others) and {*chosen, *others} == every and len(chosen) + len(others) == 40
+    others = open_data(tmp_path / "rows.jsonl", split="train", limit=5).having(["label"]).others()
+    assert len(others) == 15 and all("label" in one.fields for one in others)
+    drawn = others.at_most(4)
+    assert {one.key for one in drawn} < {one.key for one in others} and [one.key for one in drawn] == [one.key for one in others.at_most(4)]
+    assert drawn.fingerprint() == others.at_most(4).fingerprint() != others.fingerprint()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from evaluate.data_sets import json_lines
 from PIL import Image
 from small_graphs import write
 
 from mmedge.bundle import Bundle
+from mmedge.evaluate.data import open_data
+from mmedge.optimize.survivors import survivors
+from mmedge.optimize.work import begin
 from mmedge.target import Target
 
+KEY = "image_encoder"
 PIXELS = 3 * 8 * 8
 
 GRAPH = """g (float[batch, 3, 8, 8] pixel_values) => (float[batch, 3] image_embedding) {
@@ -66,3 +72,10 @@ def pictures(folder, count=4, labelled=True, names=tuple(COLOURS)):
     if labelled:
         json_lines(folder / "metadata.jsonl", rows)
     return folder
+
+
+def sifted(bundle, data, at=None, lines=None, **options):
+    """(what became of the candidates, warnings)."""
+    opened = data if not isinstance(data, Path) else open_data(data)
+    with begin(Bundle.open(bundle), at or target(), opened, **options, report=(lines if lines is not None else []).append) as work:
+        return survivors(work, KEY), work.warnings

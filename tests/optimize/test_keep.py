@@ -92,13 +92,13 @@ def test_a_table_stays_with_all_that_use_it_where_one_of_them_does(backend, opti
 
 
 def test_what_is_not_rounded_takes_what_was_not_rounded(tmp_path):
-    """A residual stream that a product takes too: the product takes it rounded, the sum as it is."""
-    text = "g (float[n, 128] x) => (float[n, 128] y) { [left] a = Tanh(x)\n [up] b = MatMul(a, w)\n [sum] c = Add(a, b)\n [down] y = MatMul(c, v) }"
-    made = maker("ort", Static()).make(graph_of(tmp_path, text), lambda: iter([{"x": normal(3, 128)}]), tmp_path, Static(), ["sum", "down"])
+    """A stream that a product takes too: the product takes it rounded, the gate as it is."""
+    text = "g (float[n, 128] x) => (float[n, 128] y) { [left] a = Tanh(x)\n [up] b = MatMul(a, w)\n [gate] c = Mul(a, b)\n [down] y = MatMul(c, v) }"
+    made = maker("ort", Static()).make(graph_of(tmp_path, text), lambda: iter([{"x": normal(3, 128)}]), tmp_path, Static(), ["gate", "down"])
     nodes = {node.name: node for node in onnx.load(made.file).graph.node}
-    assert nodes["left"].output[0] in nodes["sum"].input
+    assert list(nodes["gate"].input) == [nodes["left"].output[0], nodes["up"].output[0]] and made.integer == 1
     assert nodes["left"].output[0] not in nodes["up"].input
-    assert list(nodes["down"].input) == [nodes["sum"].output[0], "v"]
+    assert list(nodes["down"].input) == [nodes["gate"].output[0], "v"]
 
 
 def graph_of(folder, text):
@@ -111,3 +111,33 @@ def test_two_nodes_of_one_name_are_told_apart(tmp_path):
     assert first == "same" != second
     made = maker("ort", Dynamic()).make(graph_of(tmp_path, text), lambda: iter(()), tmp_path, Dynamic(), [second])
     assert made.kept_float == (second,) and made.integer == 1
+
+
+def test_what_is_kept_takes_what_was_not_rounded_where_it_was_made(tmp_path):
+    """Of products in a row, the first still computes with integers and gives fp32; a convolution has no such form, and stays in fp32, too."""
+    made = maker("ort", Static()).make(chain(tmp_path), lambda: iter([{"x": normal(3, 128)}]), tmp_path, Static(), ["second"])
+    nodes = {node.name: node for node in onnx.load(made.file).graph.node}
+    assert nodes["second"].input[0] == nodes["first"].output[0] and nodes["first"].input[0] != "x"
+    assert nodes["third"].input[0] != nodes["second"].output[0]
+    assert (made.kept_float, made.integer) == (("second",), 2)
+
+
+def chain(folder):
+    text = "g (float[n, 128] x) => (float[n, 128] y) { [first] a = MatMul(x, w)\n [second] b = MatMul(a, v)\n [third] y = MatMul(b, w) }"
+    return graph_of(folder, text)
+
+
+@pytest.mark.parametrize("behind", ["Relu(b)", "Add(x, b)"])
+def test_a_product_that_is_made_one_with_what_is_kept_is_in_fp32(behind, tmp_path):
+    """Whose file would have integers that are turned back before anything is computed."""
+    text = f"g (float[n, 128] x) => (float[n, 128] y) {{ [first] a = MatMul(x, w)\n [up] b = MatMul(a, v)\n [kept] c = {behind}\n [down] y = MatMul(c, w) }}"
+    made = maker("ort", Static()).make(graph_of(tmp_path, text), lambda: iter([{"x": normal(3, 128)}]), tmp_path, Static(), ["kept"])
+    assert (made.kept_float, made.integer) == (("up",), 2)
+
+
+def test_a_convolution_before_what_is_kept_is_in_fp32_by_way_of_what_hands_on(tmp_path):
+    made = maker("ort", Static()).make(SMALL["convolves"](tmp_path), lambda: iter(feeds_for("convolves")), tmp_path, Static(), ["wide"])
+    nodes = {node.name: node for node in onnx.load(made.file).graph.node}
+    clip = next(node for node in nodes.values() if nodes["wide"].input[0] in node.output)
+    assert clip.op_type == "Clip" and clip.input[0] == nodes["stem"].output[0]
+    assert set(made.kept_float) == {"stem", "wide"}

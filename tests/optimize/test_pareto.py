@@ -67,5 +67,5 @@ def test_limits_come_before_the_goal(budget, expected):
 def test_a_budget_that_none_keeps_is_refused_with_what_each_misses():
     with pytest.raises(MmedgeError) as caught:
         winner(ALL, FP32, "latency", Budget(max_latency_ms=3, min_metric=0.9))
-    assert caught.value.what == "no candidate keeps the budget: int8 4 ms of at most 3; bf16 5 ms of at most 3; int4 9 ms of at most 3"
+    assert caught.value.what == "no candidate keeps the budget: int8 4 ms a run of at most 3; bf16 5 ms a run of at most 3; int4 9 ms a run of at most 3"
     assert "int8" in caught.value.fix

@@ -175,10 +175,30 @@ def test_a_step_that_fails_leaves_the_bundle_as_it_was(step, world, monkeypatch)
 
 def test_a_budget_that_nothing_keeps_is_refused_and_names_the_graph(world):
     before = state(world.path)
-    with pytest.raises(MmedgeError, match=r"eyes/image_encoder: no candidate keeps the budget: ort quick 0\.8 ms of at most 0\.5") as caught:
+    with pytest.raises(MmedgeError, match=r"eyes/image_encoder: no candidate keeps the budget: ort quick 0\.8 ms a run of at most 0\.5") as caught:
         world.run(Wanted(budget=Budget(max_latency_ms=0.5)))
     assert (caught.value.status, "ort quick" in caught.value.fix) == (2, True)
     assert state(world.path) == before
+
+
+def test_megabytes_are_the_models(world):
+    assert world.run(Wanted(budget=Budget(max_mb=1))).models[ROLE].graphs[KEY].chosen == "ort quick"
+    before = state(world.path)
+    with pytest.raises(MmedgeError, match=r"of eyes take at most 0\.9 MB together: the smallest take 1\.0 MB \(image_encoder ort quick 1\.0\)") as caught:
+        world.run(Wanted(budget=Budget(max_mb=0.9)))
+    assert (caught.value.status, caught.value.fix) == (2, "raise the limit: --max-mb 1")
+    assert state(world.path) == before
+
+
+def test_nothing_of_a_choice_that_was_replaced_is_left(world, monkeypatch):
+    world.run()
+    monkeypatch.setattr(module, "survivors", lambda work, key: world.survivors(work, key, ("ort fp32", "ort small")))
+    world.run()
+    assert manifest(world).quantized["cpu"][ROLE].graphs[KEY].chosen == "ort small"
+    assert Bundle.open(world.path).orphans() == []
+    (world.path / "own.txt").write_text("not the bundle's")
+    world.run(Wanted(slim=True))
+    assert [path.name for path in Bundle.open(world.path).orphans()] == ["own.txt"]
 
 
 def test_a_target_that_it_was_not_compiled_for(world):
@@ -217,7 +237,8 @@ def test_the_table_says_what_there_is_to_know(world, monkeypatch):
     row = next(line for line in said.splitlines() if line.startswith(">* ort quick "))
     assert row.split()[-3:] == ["0.8", "1.0", "3"]
     assert "ort dynamic is out: 40 points lost" in said
-    assert " > ort quick: the fastest that holds: 0.40 times ort fp32 (0.40 to 0.40), 1.0 of 1.0 MB" in said
+    assert "ranges are measured on 9 samples that are judged, too: " in said
+    assert "> ort quick: the fastest that holds: 0.40 times ort fp32 (0.40 to 0.40), 1.0 of 1.0 MB, undecided by 9 units" in " ".join(said.split())
     assert "eyes as a whole: accuracy 1.000" in said
     assert max(map(len, said.splitlines())) <= 100
 

@@ -13,19 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluate.data_sets import json_lines, write
-from optimize.small_model import pictures, target, weighty
+from optimize.small_model import KEY, pictures, sifted, target, weighty
 
 from mmedge.bundle import Bundle
-from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import open_data
 from mmedge.evaluate.eval import answered
 from mmedge.evaluate.samples import Sample
 from mmedge.optimize import judging, proposals, survivors
 from mmedge.optimize.feeding import calibrated
 from mmedge.optimize.work import AGREEMENT, begin
-from mmedge.target import Target
-
-KEY = "image_encoder"
 
 
 @pytest.fixture
@@ -52,13 +48,6 @@ def counted(monkeypatch):
     return calls
 
 
-def sifted(bundle, data, at=None, lines=None, **options):
-    """(what became of the candidates, warnings)."""
-    opened = data if not isinstance(data, Path) else open_data(data)
-    with begin(Bundle.open(bundle), at or target(), opened, **options, report=(lines if lines is not None else []).append) as work:
-        return survivors.survivors(work, KEY), work.warnings
-
-
 def test_what_holds_is_kept_with_its_figures(bundle, tmp_path):
     found, warnings = sifted(bundle, pictures(tmp_path / "data"))
     rated = {one.rated.name: one.rated for one in found.survivors}
@@ -71,13 +60,20 @@ def test_what_holds_is_kept_with_its_figures(bundle, tmp_path):
     assert [one.made is not None for one in found.survivors] == [False, True, True]
 
 
-def test_the_gate_fails_a_bad_candidate_and_repair_saves_it(toy_bundle, tmp_path):
-    """One channel in a thousand times the range: 8 bits have nothing left for the others."""
-    at = target(quantize={"ort": ({"method": "dynamic"},)})
+@pytest.mark.parametrize("method", ["dynamic", "static"])
+def test_the_gate_fails_a_bad_candidate_and_repair_saves_it(method, toy_bundle, tmp_path):
+    """One channel in a thousand times the range: 8 bits have nothing left for the others. By the static way, it is rounded where it is made."""
+    at = target(quantize={"ort": ({"method": method},)})
     found, _ = sifted(weighty(toy_bundle, outlier=1000), pictures(tmp_path / "data"), at, lines=(lines := []))
     _, one = found.survivors
-    assert one.rated.name == "ort dynamic" and one.rated.passed and one.rated.kept_float == ("narrow",) and 0 < one.rated.evaluations <= 12
-    assert any("ort dynamic loses" in line and "it is repaired" in line for line in lines)
+    assert (
+        one.rated.backend == "ort"
+        and one.rated.precision == "int8"
+        and one.rated.passed
+        and one.rated.kept_float == ("narrow",)
+        and 0 < one.rated.evaluations <= 12
+    )
+    assert any(f"ort {method}" in line and " loses " in line and "it is repaired" in line for line in lines)
     assert "narrow" in one.made.kept_float
 
 
@@ -272,52 +268,44 @@ def test_calibration_takes_a_drawn_part_and_passes_over_what_cannot_be_read(bund
         assert calibrated(work).samples == 0  # nothing needs any
 
 
-def refused(bundle, data, at=None, **options):
-    with pytest.raises(MmedgeError) as caught:
-        sifted(bundle, data, at, **options)
-    return caught.value.what, caught.value.fix
+def ranged(bundle, data, **options):
+    """(keys of the judged samples, of those that ranges are measured on, whether they are others)."""
+    with begin(Bundle.open(bundle), target(), data, **options) as work:
+        return [one.key for one in work.data], [one.key for one in work.ranging.data], work.ranging.held_out
 
 
-def test_a_users_mistakes(bundle, tmp_path):
+def folded(folder):
+    """Pictures in four folds; one has no label."""
+    names = sorted(path.name for path in folder.glob("*.png"))
+    rows = [{"file_name": name, "label": name[:-5], "split": f"fold_{name[-5]}"} for name in names]
+    del rows[-1]["label"]
+    json_lines(folder / "metadata.jsonl", rows)
+    return folder
+
+
+def test_ranges_are_measured_on_what_is_not_judged_where_there_is_as_much(bundle, tmp_path):
+    data = folded(pictures(tmp_path / "data"))
+    judged, others, held_out = ranged(bundle, open_data(data, split="fold_0"))
+    assert held_out and len(judged) == 6 and len(others) == 17 and not set(judged) & set(others)
+    drawn = ranged(bundle, open_data(data, split="fold_0", seed=1), samples=8)
+    assert drawn == ranged(bundle, open_data(data, split="fold_0", seed=1), samples=8) != ranged(bundle, open_data(data, split="fold_0"), samples=8)
+    assert len(drawn[1]) == 8 and not set(judged) & set(drawn[1])
+    judged, others, held_out = ranged(bundle, open_data(data, limit=10))
+    assert held_out and len(others) == 13 and not set(judged) & set(others)
+
+
+def test_ranges_are_measured_on_the_judged_where_too_few_are_left(bundle, tmp_path):
     data = pictures(tmp_path / "data")
-    assert "accuarcy" in refused(bundle, data, metric="accuarcy")[0] and "Did you mean accuracy?" in refused(bundle, data, metric="accuarcy")[1].replace(
-        "did", "Did"
-    )
-    assert refused(bundle, data, samples=0)[0] == "ranges cannot be measured on 0 samples"
-    nothing = Target(name="plain", summary="", backends=("ort",), max_opset=23, max_ir=10)
-    assert refused(bundle, data, nothing)[0] == "plain has nothing below fp32: it has no quantize table, and no lower precision"
-    assert "null computes nothing" in refused(bundle, data, Target.load("null"))[0]
-    (tmp_path / "empty").mkdir()
-    assert "holds no samples" in refused(bundle, tmp_path / "empty")[0]
-    alone = pictures(tmp_path / "alone", labelled=False)
-    assert refused(bundle, alone, metric="accuracy")[0].startswith("alone lacks a column that is needed")
-    halves = target(precisions={"ort": ("fp16",)})
-    assert "has no fp32 on small that the others could be compared with" in refused(bundle, data, halves)[0]
+    judged, others, held_out = ranged(bundle, open_data(data))
+    assert not held_out and judged == others
+    judged, others, held_out = ranged(bundle, open_data(data, limit=20), samples=5)
+    assert not held_out and len(others) == 5 and set(others) < set(judged)
 
 
-def test_too_many_unreadable_samples_are_named_also_by_a_stricter_limit_later(bundle, tmp_path):
-    data = pictures(tmp_path / "data")
-    for name in ("red0", "blue2"):
-        (data / f"{name}.png").write_bytes(b"none")
-    what, fix = refused(bundle, data)
-    assert what.startswith("1 of the 24 samples of data cannot be read, and 1% may be: red0.png") and "--max-unreadable" in fix
-    sifted(bundle, data, max_unreadable=0.1)
-    what, _ = refused(bundle, data, max_unreadable=0.05)
-    assert what.startswith("2 of the 24 samples of data cannot be read, and 5% may be: red0.png") and "blue2.png" in what
-
-
-def test_a_class_that_never_appears_in_the_split(bundle, tmp_path):
-    data = pictures(tmp_path / "data")
-    names = sorted(path.name for path in data.glob("*.png"))
-    json_lines(data / "metadata.jsonl", [{"file_name": name, "label": name[:-5], "split": "train" if "red" in name else "test"} for name in names])
-    what, fix = refused(bundle, open_data(data, split="test"))
-    assert what == "the class 'red' never appears in the split test of data: what it loses would not be seen" and "take it out" in fix
-    _, warnings = sifted(bundle, open_data(data, limit=3))
-    assert warnings[0].startswith("class-never-appears: the limit leaves ") and "of 6 classes of data without a sample" in warnings[0]
-
-
-def test_a_metric_that_the_data_cannot_give(bundle, tmp_path):
-    data = pictures(tmp_path / "data")
-    json_lines(data / "metadata.jsonl", [{"file_name": "red0.png", "label": "red"}])
-    what, _ = refused(bundle, data)
-    assert "all samples of data have the label 'red'" in what
+def test_what_ranges_are_measured_on_is_part_of_what_they_depend_on(bundle, tmp_path, counted):
+    data = folded(pictures(tmp_path / "data"))
+    sifted(bundle, open_data(data, split="fold_0"))
+    assert counted == {"judged": 3, "made": 2}
+    write(data / "red1.png", (data / "white2.png").read_bytes())
+    sifted(bundle, open_data(data, split="fold_0"))
+    assert counted["made"] == 3  # the static one alone

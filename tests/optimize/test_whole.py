@@ -20,19 +20,19 @@ LOSES = {"ort static": 0.008, "ort weights": 0.003, "ort fp32": 0.0}
 SHARES = {"ort static": 0.4, "ort weights": 0.6, "ort fp32": 1.0}
 
 
-def rated(name, loses):
+def rated(name, loses, size_mb=9.0):
     found = Interval(value=loses, low=loses, high=loses, n=50)
     metric, ratio = Interval(value=0.8 - loses, low=0.7, high=0.9, n=50), Interval(value=SHARES[name], low=SHARES[name], high=SHARES[name], n=11)
     loss = Loss(metric="accuracy", found=found, allowed=0.01, word="kept")
     precision = "fp32" if "fp32" in name else "int8"
-    return Rated(name=name, backend="ort", precision=precision, passed=True, metric=metric, loss=loss, ratio=ratio, latency_ms=SHARES[name], size_mb=9.0)
+    return Rated(name=name, backend="ort", precision=precision, passed=True, metric=metric, loss=loss, ratio=ratio, latency_ms=SHARES[name], size_mb=size_mb)
 
 
 @pytest.fixture
 def held(monkeypatch, tmp_path):
     """Graph -> what its candidates lose alone; the whole loses ``together`` times the sum. Returns what was chosen, and how often the whole was judged."""
 
-    def held(budget=NO_LIMIT, together=1.0, fp32_loses=0.0, **graphs):
+    def held(budget=NO_LIMIT, together=1.0, fp32_loses=0.0, mb=None, **graphs):
         asked, said = [], []
 
         def lost(chosen):
@@ -47,11 +47,11 @@ def held(monkeypatch, tmp_path):
             return Judged("lost" if loss > 0.01 else "kept", "accuracy", Estimate(loss, loss, loss, 50), 0.01)
 
         monkeypatch.setattr(module, "judging", SimpleNamespace(metric=metric, judged=judged))
-        found = {key: [rated(name, loses) for name, loses in of.items()] for key, of in graphs.items()}
+        found = {key: [rated(name, loses, mb[key][name] if mb else 9.0) for name, loses in of.items()] for key, of in graphs.items()}
         survivors = {key: [Survivor(one, "ort", Candidate(Graph(tmp_path, one.name, (), ()), one.precision), None) for one in of] for key, of in found.items()}
         choices = {key: choice(of, "latency", budget, True) for key, of in found.items()}
         work = SimpleNamespace(role="eyes", report=said.append, bundle=SimpleNamespace(path=tmp_path))
-        made = module.hold(work, choices, survivors, budget)
+        made = module.hold(work, choices, survivors, "latency", budget)
         return {key: one.chosen for key, one in made.choices.items()}, made, asked
 
     return held
@@ -91,6 +91,17 @@ def test_a_budget_that_nothing_keeps_as_a_whole_is_refused(held):
     with pytest.raises(MmedgeError, match="nothing that keeps the budget holds for eyes as a whole") as caught:
         held(Budget(max_latency_ms=0.5), together=2.0, image=few)
     assert caught.value.status == 2
+
+
+def test_room_for_what_holds_is_made_by_the_other_graph(held):
+    """The image's static loses .012, and its next takes so much that the text must take less than it would."""
+    mb = {"image": {"ort static": 9.0, "ort weights": 14.0, "ort fp32": 36.0}, "text": {"ort static": 9.0, "ort weights": 5.0, "ort fp32": 36.0}}
+    graphs = {"image": {**LOSES, "ort static": 0.012}, "text": {**LOSES, "ort static": 0.005}}
+    assert held(mb=mb, **graphs)[0] == {"image": "ort weights", "text": "ort static"}
+    chosen, _, asked = held(Budget(max_mb=20), mb=mb, **graphs)
+    assert (chosen, len(asked)) == ({"image": "ort weights", "text": "ort weights"}, 2)
+    with pytest.raises(MmedgeError, match="nothing that keeps the budget holds for eyes as a whole"):
+        held(Budget(max_mb=18), mb=mb, **graphs)
 
 
 def test_fp32_that_does_not_hold_is_a_failed_gate(held):

@@ -115,7 +115,7 @@ def test_the_table_says_what_failed_and_why_and_what_stayed_in_float():
 
 def test_the_goal_and_its_limits_are_told():
     found = made_quantized(budget=Budget(max_latency_ms=20, max_mb=30))
-    assert QuantizedView("eyes", found).goal == "for the least latency, at most 20.0 ms, at most 30.0 MB"
+    assert QuantizedView("eyes", found).goal == "for the least latency, at most 20.0 ms a run of each graph, at most 30.0 MB in all"
 
 
 def test_the_page_of_a_choice_is_whole_small_and_self_contained(tmp_path):

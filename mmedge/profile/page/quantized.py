@@ -63,8 +63,8 @@ def views(quantized: Mapping[str, Quantized]) -> list[QuantizedView]:
 
 def _limits(budget: Budget) -> list[str]:
     limits = (
-        (budget.max_latency_ms, f"at most {ms(budget.max_latency_ms)} ms"),
+        (budget.max_latency_ms, f"at most {ms(budget.max_latency_ms)} ms a run of each graph"),
         (budget.min_metric, f"a metric of at least {metric(budget.min_metric)}"),
-        (budget.max_mb, f"at most {ms(budget.max_mb)} MB"),
+        (budget.max_mb, f"at most {ms(budget.max_mb)} MB in all"),
     )
     return [text for limit, text in limits if limit is not None]
