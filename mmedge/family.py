@@ -11,6 +11,7 @@
     CALLS: tuple[str, ...]              session methods that golden cases may call
     def verbs(config) -> tuple[str, ...]    those of ``CALLS`` that a model of its kind has; optional, all of them otherwise
     def lacks(config) -> dict[str, tuple[str, ...]]   what the checkpoint came without -> the verbs that fail for it; optional
+    def optional(config) -> tuple[str, ...]   the columns of data that ``classify`` takes together by these names, any of which may be missing; optional
     def ranges(config) -> dict[str, tuple[int, int, int]]   dynamic dimension, or GRAPH/DIMENSION where graphs differ -> least, likeliest and largest size
                                         that the session asks for: what engines are built for; optional, the golden data's sizes otherwise
 
@@ -163,9 +164,18 @@ def offered(family: str, graph: str, target: Target) -> tuple[str, ...]:
 def verbs_of(model: Model) -> set[str]:
     """The session methods that a bundle's model has: those of its kind, without those that its checkpoint lacked something for."""
     family = load_family(model.family)
-    config = validate(
-        model.config, family.Config, f"the manifest's config of a {model.family} model", fix="export the bundle again with this version of mmedge"
-    )
+    config = _config_of(model, family)
     kind = family.verbs(config) if hasattr(family, "verbs") else family.CALLS
     missing = family.lacks(config) if hasattr(family, "lacks") else {}
     return {*kind}.difference(*missing.values())
+
+
+def optional_of(model: Model) -> tuple[str, ...]:
+    """The columns of data that a bundle's model classifies by together, any of which may be missing; empty for most models."""
+    family = load_family(model.family)
+    return tuple(family.optional(_config_of(model, family))) if hasattr(family, "optional") else ()
+
+
+def _config_of(model: Model, family: Any) -> Any:
+    where = f"the manifest's config of a {model.family} model"
+    return validate(model.config, family.Config, where, fix="export the bundle again with this version of mmedge")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mmedge.documents import Document
+from mmedge.processors.log_mel import LogMelSettings
 from mmedge.processors.pixels import ImageSettings
 from mmedge.processors.text import TextSettings
 
@@ -54,13 +55,6 @@ class TransformersConfig(Document):
 Network = Annotated[EfficientNetConfig | TransformersConfig, Field(discriminator="kind")]
 
 
-class SoundSettings(Document):
-    """Whisper's log-mel features (``mmedge.processors.log_mel``) of a window; a shorter sound is followed by silence, a longer one is cut."""
-
-    mels: int = Field(default=80, ge=1)
-    window_s: float = Field(default=5.0, gt=0)
-
-
 class ImageEncoder(Document):
     """pixel_values float32 [B, 3, H, W]."""
 
@@ -79,7 +73,7 @@ class AudioEncoder(Document):
     """input_features float32 [B, mels, frames]."""
 
     network: TransformersConfig
-    prepared: SoundSettings
+    prepared: LogMelSettings
 
 
 class DualEncoderConfig(Document):

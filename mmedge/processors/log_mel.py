@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from mmedge.documents import Document
 from mmedge.processors.mel import energies, filters
 from mmedge.spans import timed
 
@@ -15,6 +17,14 @@ RATE_HZ = 16_000
 N_FFT = 400
 HOP = 160
 FRAMES_PER_S = RATE_HZ // HOP
+
+
+class LogMelSettings(Document):
+    """Of an encoder that hears one window."""
+
+    mels: int = Field(default=80, ge=1)
+    window_s: float = Field(default=5.0, gt=0)
+    """A shorter sound is followed by silence, a longer one is cut."""
 
 
 def mel_filters(mels: int, n_fft: int = N_FFT, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:

@@ -9,6 +9,12 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from checkpoints import spread
+from checkpoints.fusion import TEXT
+from mmedge.nets.encoders import byte_tokenizer
+from mmedge.nets.multimodal import DualEncoder
+from mmedge.nets.multimodal_checkpoint import save_checkpoint
+from mmedge.nets.multimodal_config import DualEncoderConfig, EfficientNetConfig, ImageEncoder
+from mmedge.processors.pixels import ImageSettings
 
 CAPTIONS = [
     "a photo of a cat",
@@ -99,12 +105,27 @@ def make_fused_clap(folder: Path, complete: bool = True) -> transformers.ClapMod
     return make_clap(folder, complete, fusion=True)
 
 
+def make_trained(folder: Path, complete: bool = True, conse: float = 0.5, similarity: str = "softmax") -> DualEncoder:
+    """What mmedge trains: a small EfficientNet and a small BERT over bytes."""
+    stages = ((1, 3, 1, 1, 8), (1, 3, 2, 2, 12))
+    image = ImageEncoder(network=EfficientNetConfig(side=32, stem=8, stages=stages, features=24, classes=12), prepared=ImageSettings(resize=(32, 32)))
+    config = DualEncoderConfig(image=image, text=TEXT, width=20, conse=conse, similarity=similarity)
+    model = spread(DualEncoder(config), scale=0.5)
+    with torch.no_grad():
+        model.logit_scale.fill_(2.0)
+        if conse:
+            model.set_classes(torch.randn(12, 16, generator=torch.Generator().manual_seed(1)))
+    save_checkpoint(folder, model, byte_tokenizer() if complete else None)
+    return model
+
+
 CHECKPOINTS = {
     "CLIPModel": make_clip,
     "ChineseCLIPModel": make_chinese_clip,
     "SiglipModel": make_siglip,
     "Siglip2Model": make_siglip2,
     "ClapModel": make_clap,
+    "MmedgeDualEncoder": make_trained,
 }
 
 

@@ -1,4 +1,5 @@
-"""Pictures or sounds, and words, in one space: CLIP, Chinese-CLIP, SigLIP, SigLIP 2, CLAP, and a joined image classifier and sentence encoder.
+"""Pictures or sounds, and words, in one space: CLIP, Chinese-CLIP, SigLIP, SigLIP 2, CLAP, what mmedge itself trains, and a joined image classifier and
+sentence encoder.
 
 Graphs of transformers' checkpoints; every embedding comes out with length 1, as those models' own ``forward`` compares them:
 ``text_encoder``: input_ids (and attention_mask, but for SigLIP) int64 [batch, tokens] -> text_embedding float32 [batch, D];
@@ -6,6 +7,8 @@ Graphs of transformers' checkpoints; every embedding comes out with length 1, as
 pixel_values float32 [batch, patches, values], pixel_attention_mask int64 [batch, patches], spatial_shapes int64 [batch, 2];
 ``audio_encoder``, of CLAP: input_features float32 [batch, 1 or 4, frames, mels] (and is_longer bool [batch, 1] with feature fusion)
 -> audio_embedding float32 [batch, D].
+
+Graphs of ``mmedge.nets.multimodal.DualEncoder``, trained with CLIP's loss (``contrastive``) or SigLIP's (``sigmoid``): the same two; pictures one at a time.
 
 Graphs of ``joined``, which needs no joint training:
 ``image_encoder``: pixel_values float32 [1, 3, 224, 224] -> logits float32 [1, 1000] over ImageNet-1k's classes, static;
@@ -24,18 +27,21 @@ from mmedge.processors.patches import PatchSettings
 from mmedge.processors.pixels import ImageSettings
 from mmedge.processors.text import TextSettings
 
-ARCHITECTURES: tuple[str, ...] = ("CLIPModel", "ChineseCLIPModel", "SiglipModel", "Siglip2Model", "ClapModel")
+ARCHITECTURES: tuple[str, ...] = ("CLIPModel", "ChineseCLIPModel", "SiglipModel", "Siglip2Model", "ClapModel", "MmedgeDualEncoder")
 PREFER: dict[str, tuple[str, ...]] = {}
 CALLS = ("pixels", "patches", "log_mel", "tokens", "embed_image", "embed_audio", "embed_text", "classify", "rank", "recognise")
 
 JOINED_FILES = ("efficientnet_lite0.pth", "sentence_encoder.safetensors", "sentence_encoder.json", "tokenizer.json", "labels.json")
 """A joined checkpoint: the state dict of EfficientNet-Lite0; weights, config and tokenizer of a BERT-like sentence encoder; the classes' names."""
 
-Kind = Literal["clip", "chinese_clip", "siglip", "siglip2", "clap", "joined"]
+Kind = Literal["clip", "chinese_clip", "siglip", "siglip2", "clap", "contrastive", "sigmoid", "joined"]
 LABELS = 64
 """So many labels, or other texts, may be embedded in one run by an engine that must know their number."""
+SIGMOID: tuple[Kind, ...] = ("siglip", "siglip2", "sigmoid")
+"""Those that judge each label by itself; with the others labels compete."""
 RECOGNISES: tuple[Kind, ...] = ("clip", "siglip", "siglip2", "joined")
-"""Those that are asked about ImageNet's classes in English words. Chinese-CLIP hardly knows those, and CLAP does not see."""
+"""Those that are asked about ImageNet's classes in English words. Chinese-CLIP hardly knows those, CLAP does not see, and what mmedge trains may
+know other words."""
 
 
 class Options(Document):
@@ -80,9 +86,9 @@ def assets(config: Config) -> tuple[str, ...]:
 
 
 def verbs(config: Config) -> tuple[str, ...]:
-    """CLAP hears, the others see."""
-    others = ("pixels", "patches", "embed_image", "recognise") if config.kind == "clap" else ("log_mel", "embed_audio")
-    return tuple(verb for verb in CALLS if verb not in others)
+    """CLAP hears, the others see; some know ImageNet's classes."""
+    others = ("pixels", "patches", "embed_image") if config.kind == "clap" else ("log_mel", "embed_audio")
+    return tuple(verb for verb in CALLS if verb not in (*others, *(() if config.kind in RECOGNISES else ("recognise",))))
 
 
 def lacks(config: Config) -> dict[str, tuple[str, ...]]:

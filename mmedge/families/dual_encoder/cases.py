@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from mmedge.errors import MmedgeError, first_line
-from mmedge.families.dual_encoder import Config
+from mmedge.families.dual_encoder import SIGMOID, Config
 from mmedge.families.dual_encoder.encoding import TextEncoder
 from mmedge.families.dual_encoder.session import CONSE_CLASSES
 from mmedge.family import Case, Media
@@ -52,7 +52,7 @@ def tower_cases(config: Config, model: Any, folder: Path, media: Media, tokens: 
         embedding, logits = (output.audio_embeds, output.logits_per_audio) if hears else (output.image_embeds, output.logits_per_image)
         cases.append(Case("verb", "embed_audio" if hears else "embed_image", {key: f"@{name}"}, embedding[0].numpy(), source=source))
         if config.text is not None:
-            likely = logits[0].sigmoid() if config.kind.startswith("siglip") else logits[0].softmax(-1)
+            likely = logits[0].sigmoid() if config.kind in SIGMOID else logits[0].softmax(-1)
             cases.append(_classified(likely, f"@{name}", texts, source))
     return cases
 
@@ -62,29 +62,34 @@ def joined_cases(
 ) -> list[Case]:
     """The same with the two torch modules: no library joins them."""
     torch = need("torch", extra="build")
-    source = f"torch {metadata.version('torch')}, transformers {metadata.version('transformers')}"
-    embedded = encoder(texts)
-    cases = [
-        Case("processor", "pixels", {"image": "@cat"}, pixels["cat"], source=f"Pillow {metadata.version('Pillow')}", atol=1e-5),
-        Case(
-            "processor",
-            "tokens",
-            {"text": [*texts, *SPELT]},
-            encoder.processor([*texts, *SPELT]),
-            source=f"tokenizers {metadata.version('tokenizers')}",
-            atol=0,
-        ),
-        Case("verb", "embed_text", {"text": texts}, embedded, source=source),
-    ]
+    seen, embeddings = [], {}
     for name, values in pixels.items():
         with torch.inference_mode():
             chances, best = image(torch.from_numpy(values))[0].softmax(-1).topk(CONSE_CLASSES)
-            embedding = torch.nn.functional.normalize(chances @ torch.from_numpy(classes)[best], dim=-1)
-            likely = (config.scale * (torch.from_numpy(embedded) @ embedding) + config.bias).softmax(-1)
-        cases.append(Case("verb", "recognise", {"image": f"@{name}", "top": 1}, [[labels[int(best[0])], float(chances[0])]], source=source, atol=1e-3))
+            embeddings[name] = torch.nn.functional.normalize(chances @ torch.from_numpy(classes)[best], dim=-1)
+        likeliest = [[labels[int(best[0])], float(chances[0])]]
+        seen.append(Case("verb", "recognise", {"image": f"@{name}", "top": 1}, likeliest, source=_torch(), atol=1e-3))
+    return [*own_cases(config, encoder, embeddings, pixels, texts), *seen]
+
+
+def own_cases(config: Config, encoder: TextEncoder, embeddings: Mapping[str, Any], pixels: Mapping[str, Array], texts: list[str]) -> list[Case]:
+    """Of a model that no other library has. ``embeddings``: of each golden picture by the torch module, [D]."""
+    torch = need("torch", extra="build")
+    read, embedded, source = [*texts, *SPELT], encoder(texts), _torch()
+    cases = [
+        Case("processor", "pixels", {"image": "@cat"}, pixels["cat"], source=f"Pillow {metadata.version('Pillow')}", atol=1e-5),
+        Case("processor", "tokens", {"text": read}, encoder.processor(read), source=f"tokenizers {metadata.version('tokenizers')}", atol=0),
+        Case("verb", "embed_text", {"text": texts}, embedded, source=source),
+    ]
+    for name, embedding in embeddings.items():
+        scores = config.scale * (torch.from_numpy(embedded) @ embedding) + config.bias
         cases.append(Case("verb", "embed_image", {"image": f"@{name}"}, embedding.numpy(), source=source))
-        cases.append(_classified(likely, f"@{name}", texts, source))
+        cases.append(_classified(scores.sigmoid() if config.kind in SIGMOID else scores.softmax(-1), f"@{name}", texts, source))
     return cases
+
+
+def _torch() -> str:
+    return f"torch {metadata.version('torch')}, transformers {metadata.version('transformers')}"
 
 
 def _classified(likely: Any, item: str, texts: Sequence[str], source: str) -> Case:

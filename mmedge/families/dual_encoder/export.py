@@ -13,7 +13,7 @@ from torch import Tensor
 from mmedge.documents import read_plain
 from mmedge.errors import MmedgeError
 from mmedge.families.dual_encoder import JOINED_FILES, RECOGNISES, Config, Options, takes
-from mmedge.families.dual_encoder.cases import joined_cases, tower_cases
+from mmedge.families.dual_encoder.cases import joined_cases, own_cases, tower_cases
 from mmedge.families.dual_encoder.checkpoint import MODELS, load_bert, read_image, read_sound, read_words, text_settings
 from mmedge.families.dual_encoder.encoding import TextEncoder, npy
 from mmedge.families.dual_encoder.nouns import CLASSES, class_names, phrases, things
@@ -21,6 +21,9 @@ from mmedge.family import Allow, Exported, Media, TorchGraph
 from mmedge.nets.checkpoint import load
 from mmedge.nets.efficientnet_lite import SIDE, load_efficientnet_lite0
 from mmedge.nets.embedders import AudioTower, ImageTower, PatchTower, SentenceEncoder, TextTower
+from mmedge.nets.encoders import INPUTS
+from mmedge.nets.multimodal import PAIR, DualEncoder
+from mmedge.nets.multimodal_checkpoint import load_checkpoint, tokenizer_of
 from mmedge.processors.audio import sound_at
 from mmedge.processors.clap_mel import ClapMel, ClapSettings
 from mmedge.processors.patches import PatchProcessor, PatchSettings
@@ -88,8 +91,42 @@ def _joined(folder: Path, media: Media) -> Exported:
     )
 
 
+def _trained(folder: Path, media: Media, allow: Allow) -> Exported:
+    model, content = load_checkpoint(folder, allow), tokenizer_of(folder)
+    assert isinstance(model, DualEncoder)
+    image, text = (model.towers[name] for name in PAIR)
+    config = Config(
+        kind="sigmoid" if model.config.similarity == "sigmoid" else "contrastive",
+        image=model.config.image.prepared,
+        text=model.config.text.prepared,
+        text_inputs=INPUTS["text"],
+        scale=float(model.logit_scale.detach().exp()),
+        bias=0.0 if model.logit_bias is None else float(model.logit_bias.detach()),
+        yes=YES,
+        no=NO,
+    )
+    encoder, texts = TextEncoder(config, text, content), [media[name] for name in TEXTS]
+    pixels = {name: ImageProcessor(model.config.image.prepared)([media[name]]) for name in PICTURES}
+    seen = {name: torch.from_numpy(one) for name, one in pixels.items()}
+    with torch.no_grad():
+        embeddings = {name: image(one)[0] for name, one in seen.items()}
+    first, other = ({"pixel_values": one} for one in seen.values())
+    return Exported(
+        graphs={
+            "image_encoder": TorchGraph(image, first, ("image_embedding",), other=other),
+            "text_encoder": _text_graph(text, encoder.tensors(texts), encoder.tensors([texts[2], texts[1]]), config),
+        },
+        assets={"tokenizer.json": content},
+        config=config,
+        cases=own_cases(config, encoder, embeddings, pixels, texts),
+    )
+
+
 def _towers(folder: Path, media: Media, allow: Allow) -> Exported:
-    kind = read_plain(folder / "config.json").get("model_type")
+    told = read_plain(folder / "config.json")
+    if told.get("architectures") == ["MmedgeDualEncoder"]:
+        return _trained(folder, media, allow)
+    kind = told.get("model_type")
     if kind not in MODELS:
         raise MmedgeError(f"{folder} is a {kind} model", f"this family takes {' and '.join(MODELS)}")
     model = load(MODELS[kind], folder, allow)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmedge.errors import MmedgeError
-from mmedge.families.dual_encoder import Config
+from mmedge.families.dual_encoder import SIGMOID, Config
 from mmedge.families.dual_encoder.things import Things
 from mmedge.processors.audio import Sound, sound_at
 from mmedge.processors.clap_mel import ClapMel
@@ -124,7 +124,7 @@ class Session:
     def classify(self, item: Picture | Sound, labels: Sequence[str]) -> list[tuple[str, float]]:
         """The labels, as they are given (CLIP and SigLIP expect phrases such as "a photo of a cat"), with their probabilities, the likeliest first.
 
-        Of these labels against each other, sum 1; with SigLIP of each label for itself. Raises MmedgeError: no label.
+        Of these labels against each other, sum 1; trained with SigLIP's loss of each label for itself. Raises MmedgeError: no label.
 
         Args:
             item: a sound for CLAP, a picture for the others.
@@ -132,7 +132,7 @@ class Session:
         if isinstance(labels, str) or not labels:
             raise MmedgeError("there are no labels to choose from", 'give a list of at least one, such as ["a cat", "a dog"]')
         scores = self.config.scale * self._cosines(item, labels) + self.config.bias
-        chances = 1 / (1 + np.exp(-scores)) if self.config.kind.startswith("siglip") else _softmax(scores)
+        chances = 1 / (1 + np.exp(-scores)) if self.config.kind in SIGMOID else _softmax(scores)
         return _sorted(labels, chances)
 
     def rank(self, item: Picture | Sound, texts: Sequence[str]) -> list[tuple[str, float]]:
