@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from backends.tensorrt import stand_in, stand_in_engine
-from quantized_toy import CPU, FLAG, KEY, ROLE, interval, manifest_of, masked, quantized_toy, rated
+from deploy.rechoosing import GRAPH, VARIANTS, given, placed, quantized_of, quiet
+from quantized_toy import CPU, FLAG, KEY, ROLE, manifest_of, masked, quantized_toy
 from tampering import edit, swap
 
-import mmedge.backends.tensorrt as tensorrt
-from mmedge.backends.tensorrt import build
 from mmedge.bundle import Bundle
 from mmedge.deploy import chosen as under_test
 from mmedge.deploy.check import check
@@ -18,50 +16,12 @@ from mmedge.deploy.compile import compile
 from mmedge.deploy.inspect import summary
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.recorded import pack_outputs
-from mmedge.manifest import Variant
 from mmedge.optimize.rounding import run
-from mmedge.rated import Budget, Choice, Interval
-from mmedge.runner import Engine, Facts
+from mmedge.rated import Budget
+from mmedge.runner import Facts
 from mmedge.target import Target
 
-GRAPH = f"{ROLE}/{KEY}"
-VARIANTS = ("models", ROLE, "graphs", KEY, "variants")
-JETSON = Target.load("jetson")
-
-
-def quiet(line):
-    pass
-
-
-def placed(path, target="cpu"):
-    return manifest_of(path).engines[target][GRAPH]
-
-
-def quantized_of(path, target="cpu"):
-    return manifest_of(path).quantized[target][ROLE]
-
-
-@pytest.fixture
-def given(monkeypatch):
-    """Let the candidates take these times of fp32's, by name; returns those that were measured."""
-
-    def given(**ratios):
-        asked = []
-
-        def measured(survivors, bench):
-            asked.extend(one.rated.name for one in survivors)
-            times = {"fp32": 1.0, **ratios}
-            found = []
-            for one in survivors:
-                ratio = times[one.rated.name.partition(" ")[2]]
-                pair = Interval(value=1, low=1, high=1, n=9) if ratio == 1 else interval(ratio)
-                found.append(one.rated.model_copy(update={"ratio": pair, "latency_ms": 2 * ratio, "memory_mb": 5.0}))
-            return found
-
-        monkeypatch.setattr(under_test, "measured", measured)
-        return asked
-
-    return given
+__all__ = ["given"]
 
 
 @pytest.fixture
@@ -234,75 +194,6 @@ def test_a_bundle_that_was_never_quantized(toy_bundle, refused, target):
     what, fix = refused("compile", toy_bundle, "--target", target, "--rechoose")
     assert what == f"{toy_bundle} was never quantized for {target}: there is nothing to choose from"
     assert fix == f"mmedge quantize {toy_bundle} --target {target} --data DATA"
-
-
-@pytest.fixture
-def for_jetson(toy_bundle, monkeypatch, tmp_path):
-    """Quantized on a PC for a board: fp16 is not there, int8 passed its gate, and nothing was measured."""
-    masked(monkeypatch)
-    monkeypatch.setenv("MMEDGE_CACHE", str(tmp_path / "cache"))
-    quantized_toy(toy_bundle)
-    manifest = manifest_of(toy_bundle)
-    first = manifest.models[ROLE].graphs[KEY].variants[0].model_copy(update={"backend": "tensorrt"})
-    choice = Choice(
-        chosen="tensorrt fp32",
-        why="nothing is timed here",
-        rated=(
-            rated("tensorrt fp32", ratio=None),
-            rated("tensorrt quick", precision="int8", ratio=None, lost=0.004, made_of=first.file.sha256),
-            rated("ort fp32", ratio=None),
-        ),
-    )
-    found = quantized_of(toy_bundle).model_copy(update={"graphs": {KEY: choice}, "golden": None, "cases": ()})
-    edit(toy_bundle, ("quantized",), {"jetson": {ROLE: found.model_dump(mode="json")}})
-    edit(toy_bundle, VARIANTS, [Variant.model_validate(first).model_dump(mode="json")])
-    edit(toy_bundle, ("engines",), {})
-    return toy_bundle
-
-
-def board():
-    """The board as this machine: only here its engines are built and opened."""
-    return JETSON.model_copy(update={"build_on": "anywhere", "boards": (), "memory_mb": None, "precisions": {"tensorrt": ("fp32",), "ort": ("fp32",)}})
-
-
-def test_a_board_measures_and_builds_what_it_takes(for_jetson, monkeypatch, given):
-    """The board is a stand-in for TensorRT; what it builds is what ONNX Runtime computes."""
-    stand_in.install(monkeypatch)
-    built = []
-
-    def compiled(candidate, target, out):
-        built.append(candidate.graph.path.name.partition(".")[0])
-        layers = [{"Name": "a", "LayerType": "gemm", "Weights": {"Type": "Int8" if candidate.precision == "int8" else "Float", "Count": 9}}]
-        profile = build.profile_shapes(candidate.graph)
-        return Engine(candidate, stand_in_engine.plan(out / f"{built[-1]}-{candidate.precision}.plan", candidate.graph, profile=profile, layers=layers))
-
-    monkeypatch.setattr(tensorrt, "compile", compiled)
-    compile(for_jetson, board(), quiet)
-    assert (placed(for_jetson, "jetson").precision, {one.precision for one in placed(for_jetson, "jetson").trials}) == ("fp32", {"fp32"})
-    asked = given(quick=0.4)
-    compile(for_jetson, board(), quiet, anew=True)
-    assert asked == ["tensorrt fp32", "tensorrt quick", "ort fp32"]
-    found = placed(for_jetson, "jetson")
-    assert (found.backend, found.precision, found.made_of) == ("tensorrt", "int8", quantized_of(for_jetson, "jetson").graphs[KEY].of("tensorrt quick").made_of)
-    assert found.file is not None and found.key["sha256"] == found.made_of and found.evidence[0].kind == "run"
-    check(for_jetson, board(), quiet)
-    compile(for_jetson, board(), quiet)  # keeps it
-    assert placed(for_jetson, "jetson").made_of == found.made_of
-
-
-def test_away_from_the_board_nothing_is_chosen(for_jetson, refused):
-    what, fix = refused("compile", for_jetson, "--target", "jetson", "--rechoose")
-    assert what == "candidates for jetson are measured on the board, and this machine is none"
-    assert fix == f"on the board: mmedge compile {for_jetson} --target jetson --rechoose"
-
-
-def test_a_board_that_can_only_build_engines(for_jetson, monkeypatch):
-    for name in ("tensorrt", "tensorrt_rtx_libs", "tensorrt_rtx_bindings"):
-        monkeypatch.setitem(sys.modules, name, None)
-    target = board().model_copy(update={"options": {"tensorrt": {"trtexec": True}}})
-    with pytest.raises(MmedgeError, match="candidates cannot be measured: TensorRT's Python module") as error:
-        compile(for_jetson, target, quiet, anew=True)
-    assert "python3-libnvinfer" in error.value.fix
 
 
 def test_a_runtime_that_is_not_here_leaves_its_candidates_out(toy_bundle, monkeypatch, given):
