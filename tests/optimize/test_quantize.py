@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import wraps
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from tampering import state
 
 from mmedge.bundle import Bundle, sha256_of
 from mmedge.deploy.check import check
+from mmedge.deploy.inspect import summary
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import open_data
 from mmedge.families.toy.session import Session
@@ -22,6 +24,7 @@ from mmedge.optimize.made import Made
 from mmedge.optimize.quantize import Asked, Wanted, quantize, quantize_all
 from mmedge.optimize.quantized import Quantization, table
 from mmedge.optimize.survivors import Sifted, Survivor
+from mmedge.profile.page.quantized import QuantizedView
 from mmedge.rated import Budget, Interval, Rated
 from mmedge.runner import Candidate
 from mmedge.target import Target
@@ -241,6 +244,20 @@ def test_the_table_says_what_there_is_to_know(world, monkeypatch):
     assert "> ort quick: the fastest that holds: 0.40 times ort fp32 (0.40 to 0.40), 1.0 of 1.0 MB, undecided by 9 units" in " ".join(said.split())
     assert "eyes as a whole: accuracy 1.000" in said
     assert max(map(len, said.splitlines())) <= 100
+
+
+def test_what_too_few_samples_leave_undecided_is_said_wherever_it_is_shown(world):
+    made = world.run()
+    said = table(made)
+    assert " open " in next(line for line in said.splitlines() if line.startswith(">* ort quick"))
+    assert "1 allowed: open; " in said and "open: the loss is within what is allowed, its interval is not" in said
+    found = json.loads(made.model_dump_json())["models"][ROLE]
+    assert {found["loss"]["word"], found["graphs"][KEY]["rated"][0]["loss"]["word"]} == {"undecided"}
+    assert "1 allowed: undecided, these units are too few to tell" in summary(manifest(world), world.path)
+    assert manifest(world).engines["cpu"][f"{ROLE}/{KEY}"].reason.endswith("undecided by 9 units")
+    (gate,) = manifest(world).gates["quantize cpu"]
+    assert "9 units are too few to tell, about 300 would do" in gate.note
+    assert QuantizedView(ROLE, made.models[ROLE]).graphs[0].words(made.models[ROLE].graphs[KEY].rated[0]) == ["chosen", "undecided", "Pareto"]
 
 
 def test_the_table_of_what_was_not_timed_has_no_figures_for_it(world):
