@@ -1,4 +1,4 @@
-"""8 bits for OpenVINO with measured ranges, by NNCF: SmoothQuant, signed weights, corrected biases; in transformers, unsigned activations where they fit better.
+"""8 bits for OpenVINO with measured ranges, by NNCF: SmoothQuant, signed weights, corrected biases; in transformers, unsigned activations where they fit.
 
 A table that is both looked up in and multiplied by would be stored once in 8 bits and once in 32: its weights alone are rounded, once for both.
 """
@@ -41,7 +41,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
         made = tool.quantize(
             model,
             tool.Dataset(samples),
-            # Zero points cost convolutions time and gain them nothing: EfficientNet-Lite0 takes .42 of onnxruntime's fp32 without and .49 with, and is as exact.
+            # Zero points cost convolutions time and gain them nothing: EfficientNet-Lite0 takes .42 of onnxruntime's fp32 without, .49 with, and is as exact.
             preset=tool.QuantizationPreset.MIXED if transformer else tool.QuantizationPreset.PERFORMANCE,
             model_type=tool.ModelType.TRANSFORMER if transformer else None,
             fast_bias_correction=transformer,  # the other way takes longer, and leaves EfficientNet-Lite0 a third of the distance
