@@ -20,6 +20,9 @@ from mmedge.target import Target
 
 Report = Callable[[str], None]
 
+SHOWN = 200
+"""Characters of an answer."""
+
 
 def check(path: Path, target: Target, report: Report) -> Bundle:
     """Check a bundle and store the result in it.
@@ -139,7 +142,15 @@ def _judge(name: str, result: Any, expected: Any, atol: float) -> Gate:
         distance = max(_distance(np.asarray(result.get(key, np.nan)), value) for key, value in expected.items())
         return Gate(name=name, passed=distance <= atol, value=float(f"{min(distance, 1e9):.3g}"), bound=atol)
     same = _equal(result, expected, atol)
-    return Gate(name=name, passed=same, value=str(result)[:200], bound=str(expected)[:200])
+    got, wanted = str(result), str(expected)
+    begin = 0 if same else _apart(got, wanted)
+    return Gate(name=name, passed=same, value=got[begin : begin + SHOWN], bound=wanted[begin : begin + SHOWN])
+
+
+def _apart(got: str, wanted: str) -> int:
+    """Where to begin, so that what differs is among the characters that are shown."""
+    first = next((index for index, (a, b) in enumerate(zip(got, wanted)) if a != b), min(len(got), len(wanted)))
+    return 0 if first < SHOWN // 2 else first - SHOWN // 4
 
 
 def _distance(got: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from tampering import edit, swap
 
 from mmedge.bundle import Bundle
-from mmedge.deploy.check import check
+from mmedge.deploy.check import _judge, check
 from mmedge.errors import GateFailed
 from mmedge.evaluate.drift import drift, drifts
 from mmedge.target import Target
@@ -68,6 +68,15 @@ def test_the_worst_output_is_named(two_outputs):
     assert "--target cpu --bisect" in error.value.fix
     gate = graph_gate(bundle)
     assert gate.outputs["image_embedding"] < 1.0 < gate.outputs["pooled"] == gate.value
+
+
+@pytest.mark.parametrize("same", ["", "so far the same ", "the same " * 100])
+def test_what_differs_is_among_what_is_shown(same):
+    gate = _judge("verb ears.transcribe #0", f"{same}a cat sat" + " there" * 100, f"{same}a dog sat" + " there" * 100, 0.0)
+    assert not gate.passed
+    assert ("a cat sat" in gate.value, "a dog sat" in gate.bound) == (True, True)
+    assert max(len(gate.value), len(gate.bound)) <= 200
+    assert not _judge("verb ears.transcribe #0", f"{same}a", same, 0.0).passed
 
 
 def test_a_graph_is_as_far_off_as_its_worst_output():
