@@ -33,11 +33,7 @@ def demo(
     Builds it for this machine, speaks questions into the path of the microphone, shows photographs to the path of the camera,
     and times the spoken answers.
     """
-    from mmedge.demo import demo
-    from mmedge.profile.table import table
-
-    made = demo(out, options.target_of(target, None, _progress), offline=offline, report=_progress, show=None if as_json else print)
-    _show(made, as_json, table(made))
+    commands.run_demo(out, target, offline, as_json)
 
 
 @app.command()
@@ -64,6 +60,29 @@ def export(
     hold_selection(data, split, limit)
     samples = commands.samples_of(data, split, limit, 0, None) if data else None
     commands.export_bundle(what, out, target, Allow(code=trust_code, weights=any_weights), samples, offline, as_json)
+
+
+@app.command()
+def distill(
+    recipe: options.Trained,
+    data: options.Data,
+    out: options.Distilled = Path("distilled"),
+    role: options.Role = None,
+    fold: options.Fold = None,
+    seeds: options.Seeds = 1,
+    ablate: options.Ablate = False,
+    column: options.Columns = None,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a recipe's model on your data.
+
+    Writes a checkpoint that mmedge export takes, and says how good it is beside what needs no training. Run again, it goes on where it was.
+    Several processes: accelerate launch -m mmedge distill ...
+    Example: mmedge distill stamps-clip --data stamps -o trained && mmedge export trained/eyes --target cpu
+    """
+    samples = commands.samples_of(data, None, None, 0, column)
+    commands.distill_recipe(recipe, samples, out, role, fold, seeds, ablate, offline, as_json)
 
 
 @app.command()
@@ -215,10 +234,7 @@ def push(
     then moves the link FOLDER/current. Whatever fails, what was live stays live. Only the last three releases are kept.
     Example: mmedge push assistant-mini.bundle me@board --target jetson
     """
-    from mmedge.deploy import push as verb
-
-    made = verb.rollback(bundle, where, _progress) if rollback else verb.push(bundle, where, target, _progress)
-    _show(made, as_json, verb.describe(made))
+    commands.push_bundle(bundle, where, target, rollback, as_json)
 
 
 @app.command()
@@ -260,11 +276,7 @@ def recipes(as_json: options.Json = False) -> None:
 @app.command()
 def doctor(target: options.Health = None, as_json: options.Json = False) -> None:
     """Say what this machine can do, and what to install for more."""
-    from mmedge.deploy.doctor import asked, doctor, hold, table
-
-    wanted = None if target is None else asked(target)
-    made = doctor()
-    commands.show_and_hold(made, as_json, table(made), lambda: None if wanted is None else hold(wanted))
+    commands.examine_machine(target, as_json)
 
 
 @app.command()
@@ -277,12 +289,7 @@ def inspect(
 
     Its models, where each graph runs and why, and every gate's result.
     """
-    from mmedge.deploy.inspect import describe, inspect
-
-    manifest, orphans = inspect(bundle, gc=gc)
-    for orphan in orphans:
-        _progress(f"{'removed' if gc else 'not named by the manifest'}: {orphan}")
-    _show(manifest, as_json, describe(manifest))
+    commands.inspect_bundle(bundle, gc, as_json)
 
 
 def main() -> NoReturn:

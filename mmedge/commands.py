@@ -49,6 +49,28 @@ def export_bundle(what: str | None, out: Path | None, targets: list[str] | None,
     show(manifest, as_json, "\n\n".join([*found, summary(manifest, bundle.path)]))
 
 
+def run_demo(out: Path, target: str | None, offline: bool, as_json: bool) -> None:
+    from mmedge.demo import demo
+    from mmedge.profile.table import table
+
+    made = demo(out, options.target_of(target, None, progress), offline=offline, report=progress, show=None if as_json else print)
+    show(made, as_json, table(made))
+
+
+def distill_recipe(what: str, data: Opening, out: Path, role: str | None, fold: str | None, seeds: int, ablate: bool, offline: bool, as_json: bool) -> None:
+    from mmedge.need import need
+    from mmedge.recipe import Recipe
+
+    recipe, samples = Recipe.load(what), data()
+    for package, extra in (("torch", "build"), ("transformers", "build"), ("accelerate", "distill")):
+        need(package, extra=extra)
+    from mmedge.distill.distill import distill
+    from mmedge.distill.report import table
+
+    made = distill(recipe, samples, out, role=role, fold=fold, seeds=seeds, ablate=ablate, offline=offline, report=progress)
+    show(made, as_json, table(made))
+
+
 def compile_bundle(bundle: Path, targets: list[str] | None, trtexec: bool, rechoose: bool, on: str | None, as_json: bool) -> None:
     from mmedge.backends.tensorrt.trtexec import asked
     from mmedge.deploy.compile import compile
@@ -172,3 +194,27 @@ def _profiled(bundle: Path, targets: list[str] | None, how: Rules, on: str | Non
     if targets and several(targets):
         return profile_each(bundle, targets, how, progress)
     return profile(bundle, options.target_of(targets[0] if targets else None, bundle, progress), how, progress)
+
+
+def push_bundle(bundle: Path, where: str, target: str | None, rollback: bool, as_json: bool) -> None:
+    from mmedge.deploy import push as verb
+
+    made = verb.rollback(bundle, where, progress) if rollback else verb.push(bundle, where, target, progress)
+    show(made, as_json, verb.describe(made))
+
+
+def examine_machine(target: str | None, as_json: bool) -> None:
+    from mmedge.deploy.doctor import asked, doctor, hold, table
+
+    wanted = None if target is None else asked(target)
+    made = doctor()
+    show_and_hold(made, as_json, table(made), lambda: None if wanted is None else hold(wanted))
+
+
+def inspect_bundle(bundle: Path, gc: bool, as_json: bool) -> None:
+    from mmedge.deploy.inspect import describe, inspect
+
+    manifest, orphans = inspect(bundle, gc=gc)
+    for orphan in orphans:
+        progress(f"{'removed' if gc else 'not named by the manifest'}: {orphan}")
+    show(manifest, as_json, describe(manifest))

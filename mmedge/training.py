@@ -83,7 +83,9 @@ class Student(Document):
     depth: float = Field(default=1.0, gt=0, le=1)
     """The fraction of the teacher's layers that stay, spread evenly, the first and the last among them."""
     width: float = Field(default=1.0, gt=0, le=1)
-    """The fraction of the channels inside each layer."""
+    """The fraction of each layer's inside: feed-forward units, convolutions' channels, and heads where their size is stated apart."""
+    residual: float = Field(default=1.0, gt=0, le=1)
+    """The fraction of the stream between layers; where the size of a head follows from it, heads go along."""
     layers: tuple[int, ...] = ()
     """Instead of ``depth``: which of the teacher's layers stay, from 0."""
     vocabulary: Literal["whole", "pruned"] = "whole"

@@ -16,6 +16,7 @@ from mmedge.deploy.bisect import Bisection
 from mmedge.deploy.doctor import Diagnosis
 from mmedge.deploy.plan import Plan
 from mmedge.deploy.push import Release
+from mmedge.distill.report import Distillation
 from mmedge.documents import Failure
 from mmedge.evaluate.evaluation import Evaluation
 from mmedge.manifest import Manifest
@@ -31,6 +32,7 @@ DOCUMENTS = [
     Bisection,
     Comparison,
     Diagnosis,
+    Distillation,
     Evaluation,
     Failure,
     Manifest,

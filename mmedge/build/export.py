@@ -39,9 +39,14 @@ def export(recipe: Recipe, out: Path, targets: list[Target], *, offline: bool = 
     Nothing of a former bundle at ``out`` changes before the last step, and nothing at all when a step fails.
 
     Raises:
-        MmedgeError: a file cannot be had, a model cannot be exported, or a target cannot take the graphs.
+        MmedgeError: a model is still to be trained, a file cannot be had, a model cannot be exported, or a target cannot take the graphs.
         GateFailed: a graph does not compute what its module computes, or the check of a target failed.
     """
+    for role, model in recipe.models.items():
+        if model.train is not None:
+            raise MmedgeError(
+                f"{role} of {recipe.name} is still to be trained", f"mmedge distill {recipe.name} --data DATA -o trained; then mmedge export trained/{role}"
+            )
     for target in targets:
         hold_options(target)
     with Bundle.writing(out, create=True) as bundle, bundle.scratch() as scratch:

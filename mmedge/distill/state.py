@@ -24,46 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from mmedge.cache import sha256_of
-from mmedge.documents import Document, disk_error, dump_json, read_json
+from mmedge.distill.record import State
+from mmedge.documents import disk_error, dump_json, read_json
 from mmedge.errors import MmedgeError
 from mmedge.need import need
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-
-
-class Told(Document):
-    """One step's loss."""
-
-    step: int
-    loss: float
-    terms: dict[str, float]
-
-
-class Looked(Document):
-    """What validation gave."""
-
-    step: int
-    value: float
-
-
-class State(Document):
-    """Where a training stands after ``step`` steps."""
-
-    key: str
-    """Hash of everything that it depends on: another recipe or other data begin anew."""
-    step: int
-    losses: tuple[Told, ...]
-    looked: tuple[Looked, ...] = ()
-    stopped: bool = False
-    """It is over: all steps are done, or validation has not become better for long."""
-    scaler: dict[str, float] = {}
-    """Of fp16's gradients."""
-    sha256: dict[str, str] = {}
-
-    @property
-    def best(self) -> int | None:
-        """The step with the best validation, the first of equals."""
-        return max(self.looked, key=lambda one: (one.value, -one.step)).step if self.looked else None
 
 
 def trained(module: nn.Module) -> dict[str, Tensor]:

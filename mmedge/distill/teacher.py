@@ -31,7 +31,8 @@ from mmedge.errors import MmedgeError
 from mmedge.need import need
 from mmedge.tensors import Array
 
-SHARD_BYTES = 64 << 20
+SHARD_BYTES, SHARD_ROWS = 64 << 20, 1024
+"""At most; a shard that was begun when its process was killed is lost."""
 LIMIT_BYTES = 16 << 30
 AT_ONCE = 16
 """Rows that are computed together."""
@@ -108,7 +109,7 @@ class _Shards:
         else:
             rows = range(min(AT_ONCE, count))
             probe = _halves(compute(rows), rows)
-            size = max(1, SHARD_BYTES * len(rows) // max(1, sum(value.nbytes for value in probe.values())))
+            size = min(SHARD_ROWS, max(1, SHARD_BYTES * len(rows) // max(1, sum(value.nbytes for value in probe.values()))))
         made = []
         for number, begin in enumerate(range(0, count, size)):
             rows = range(begin, min(begin + size, count))

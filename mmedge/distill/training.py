@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmedge.distill import state as states
-from mmedge.distill.state import Looked, State, Told
+from mmedge.distill.record import Looked, State, Told
 from mmedge.errors import MmedgeError
 from mmedge.need import have, need
 
@@ -51,8 +51,8 @@ class Work(Protocol):
         """Of these samples, the same each time."""
         ...
 
-    def losses(self, outputs: Mapping[str, Tensor], chosen: Chosen, step: int) -> dict[str, Tensor]:
-        """Every term of the loss, weighted, from the outputs of a whole batch."""
+    def losses(self, outputs: Mapping[str, Tensor], chosen: Chosen, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a whole batch from its outputs, and its terms by name, detached."""
         ...
 
     def validate(self) -> float | None:
@@ -153,25 +153,24 @@ class _Loop:
         for part, chosen in enumerate(np.split(batch, self.plan.accumulate)):
             last = part == self.plan.accumulate - 1
             with self._together(last):
-                terms = self._forward(chosen, step, part)
-                loss = torch.stack([*terms.values()]).sum()
+                loss, terms = self._forward(chosen, step, part)
                 self._hold(loss, chosen, step)
                 self.accelerator.backward(loss / self.plan.accumulate)
-            for name, value in terms.items():
+            for name, value in {"loss": loss, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / self.plan.accumulate
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), NORM)
         if self.accelerator.scaler is None:  # which leaves out such a step by itself
             self._hold(norm, batch, step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        told = Told(step=step, loss=sum(sums.values()), terms=sums)
+        told = Told(step=step, loss=sums.pop("loss"), terms=sums)
         self.losses.append(told)
         if self.log:
             for name, value in {"loss": told.loss, **{f"terms/{name}": value for name, value in sums.items()}}.items():
                 self.log.add_scalar(name, value, step)
 
-    def _forward(self, chosen: Chosen, step: int, part: int) -> dict[str, Tensor]:
-        """The terms of the loss over a part of the batch, which is shared among the processes."""
+    def _forward(self, chosen: Chosen, step: int, part: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss over a part of the batch, which is shared among the processes."""
         count, rank = self.accelerator.num_processes, self.accelerator.process_index
         mine = np.split(chosen, count)[rank]
         torch.manual_seed(int(np.random.SeedSequence([self.plan.seed, step, part, rank]).generate_state(1)[0]))

@@ -1,0 +1,142 @@
+"""Train a recipe's model on data, and say what came of it beside what needs no training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from mmedge import cache
+from mmedge.build import load
+from mmedge.distill.arms import Bench, runs
+from mmedge.distill.curves import curves
+from mmedge.distill.frozen import JUDGED, features
+from mmedge.distill.networks import build
+from mmedge.distill.report import Distillation, Run, Seeds, arms, differences
+from mmedge.distill.samples import parts, read
+from mmedge.distill.training import Plan, processes
+from mmedge.documents import dump_json, replace_file
+from mmedge.errors import MmedgeError
+from mmedge.evaluate.data import Data
+from mmedge.need import have
+from mmedge.nets.multimodal_checkpoint import save_checkpoint
+from mmedge.optimize.steps import versions
+from mmedge.profile.machine import machine
+from mmedge.recipe import Model, Recipe
+from mmedge.training import Training
+
+Report = Callable[[str], None]
+EPOCHS = 30.0
+"""Where the recipe says nothing."""
+
+
+def distill(
+    recipe: Recipe,
+    data: Data,
+    out: Path,
+    *,
+    role: str | None = None,
+    fold: str | None = None,
+    seeds: int = 1,
+    ablate: bool = False,
+    offline: bool = False,
+    report: Report,
+) -> Distillation:
+    """Train one model of a recipe, and write ``out/ROLE``, a checkpoint that ``mmedge export`` takes like any other, and ``out/report.json``.
+
+    What was done already is not done again: an interrupted training goes on where it was.
+
+    Args:
+        role: which model; needed where several are to be trained.
+        fold: which of the recipe's folds is tested on; the first otherwise.
+        seeds: so many trainings, each from the next seed; the first one's model is kept.
+        ablate: also train without each part of the recipe in turn.
+
+    Raises:
+        MmedgeError: the recipe trains nothing, the data do not fit, a loss is no number, or the disk refuses.
+    """
+    started_s = time.perf_counter()
+    role, model, training = _chosen(recipe, role)
+    samples = read(data, training)
+    its = parts(samples, training, fold)
+    accelerator = processes(training.precision)
+    report = report if accelerator.is_main_process else lambda line: None
+    folder = load.checkpoint(model, offline=offline, trace=report)
+    weights = cache.tree_sha256(cache.index_of(folder))
+    built = build(training, folder)
+    with accelerator.main_process_first():
+        found = features(built, samples, training, weights, versions("torch", "transformers", "pillow"), report)
+
+    def planned(one: Training, count: int, name: str) -> Plan:
+        return plan_of(one, count, {"arm": name, "weights": weights, "data": samples.fingerprint, "fold": its.fold})
+
+    bench = Bench(built, found, samples, its, training, out / f"{role}.training", accelerator, planned, report)
+    made, trained = runs(bench, seeds, ablate)
+    document = Distillation(
+        recipe=recipe.name,
+        role=role,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        data=data.name,
+        fingerprint=samples.fingerprint,
+        fold=its.fold,
+        train=len(its.train),
+        validation=len(its.validation),
+        test=len(its.test),
+        judged=JUDGED,
+        arms=arms(made),
+        differences=differences(made, JUDGED),
+        seeds=_seeds(made),
+        seconds=round(time.perf_counter() - started_s, 1),
+        machine=machine(),
+        packages=versions("torch", "transformers", "accelerate", "numpy", "pillow"),
+    )
+    if accelerator.is_main_process:
+        save_checkpoint(out / role, trained.model, trained.words)
+        replace_file(out / "report.json", dump_json(document).encode())
+        if have("altair") and have("vl_convert"):
+            replace_file(out / "curves.svg", curves(document).encode())
+    return document
+
+
+def _seeds(made: Sequence[Run]) -> Seeds | None:
+    values = [found.estimate.value for run in made if run.kind in ("trained", "seed") and (found := run.metrics[JUDGED]).estimate]
+    return Seeds(values=tuple(values), mean=fmean(values), deviation=stdev(values)) if len(values) > 1 else None
+
+
+def plan_of(training: Training, count: int, depends: dict[str, Any]) -> Plan:
+    """How long and how fast, over ``count`` samples."""
+    batch = min(training.batch, count - count % training.accumulate)
+    steps = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * count / batch))
+    told = {"training": training.model_dump(mode="json"), **depends, **versions("torch")}
+    return Plan(
+        key=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(),
+        steps=steps,
+        batch=batch,
+        accumulate=training.accumulate,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        warmup=training.warmup,
+        seed=training.seed,
+        evaluations=training.evaluations,
+        early_stop=training.early_stop,
+    )
+
+
+def _chosen(recipe: Recipe, role: str | None) -> tuple[str, Model, Training]:
+    trained = {name: model for name, model in recipe.models.items() if model.train is not None}
+    if not trained:
+        raise MmedgeError(f"the recipe {recipe.name} trains nothing", "add [models.ROLE.train] to it; to make a bundle: mmedge export")
+    if role is not None and role not in trained:
+        raise MmedgeError(f"the recipe {recipe.name} trains no {role}", f"use one of: {', '.join(trained)}")
+    if role is None and len(trained) > 1:
+        raise MmedgeError(f"the recipe {recipe.name} trains {' and '.join(trained)}", f"name one: --role {next(iter(trained))}")
+    name = role or next(iter(trained))
+    training = trained[name].train
+    assert training is not None
+    return name, trained[name], training
