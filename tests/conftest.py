@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import copy
 import fcntl
+import functools
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +19,8 @@ from mmedge import cli
 from mmedge.target import Target
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+ROOT = Path(__file__).parents[1]
 
 
 # What differs between boards: how a decoder's cache is written. Their engines are built on the device, so an export does not wait for any.
@@ -63,7 +69,23 @@ def _quiet(line):
     pass
 
 
+@functools.cache
+def _read_operators_once():
+    """torch's exporter makes its table of ONNX's operators anew for each graph, which takes half a second: here it gets copies of the first."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = functools.cache(ONNXRegistry.from_torchlib)
+
+    def from_torchlib(**options):
+        made = copy.copy(read(**options))
+        made.functions = {target: [*known] for target, known in made.functions.items()}  # some exports add their own
+        return made
+
+    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)
+
+
 def _export(recipe, path, *targets):
+    _read_operators_once()
     from mmedge.build.export import export
     from mmedge.recipe import Recipe
     from mmedge.target import Target
@@ -149,6 +171,13 @@ def assistant_bundle(shared):
 
 
 @pytest.fixture(scope="session")
+def wheel(shared):
+    """The path of what is published."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", ROOT, "--wheel-dir"]
+    return next(shared("wheel", lambda path: subprocess.run([*command, path], check=True)).glob("mmedge-*.whl"))
+
+
+@pytest.fixture(scope="session")
 def small_bundle(shared):
     """Architecture of tests/checkpoints -> its bundle, not compiled, with both forms of the cache. Not to be changed.
 
@@ -164,6 +193,7 @@ def small_bundle(shared):
 
 
 def _export_small(architecture, path):
+    _read_operators_once()
     from checkpoints import discovered
 
     from mmedge.build.export import export

@@ -6,11 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
 CODE = """
 import sys, json
 from mmedge.bundle import Bundle
@@ -25,14 +25,14 @@ print(json.dumps({"failed": [gate.name for gate in gates if not gate.passed], "c
 
 
 @pytest.fixture(scope="module")
-def device(tmp_path_factory):
+def device(wheel, tmp_path_factory):
     """A virtual environment with the device half and the voice's phonemes, on ONNX Runtime 1.23.2: the newest with wheels for Python 3.10 on aarch64."""
     folder = tmp_path_factory.mktemp("device")
     python = folder / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    venv.create(folder, symlinks=True)
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     # numpy below 2.4: onnxruntime 1.23.2 was built before it; everything else as a board would get it.
-    subprocess.run([*pip, "onnxruntime==1.23.2", f"{ROOT}[assistant]"], check=True)
+    subprocess.run([*pip, "onnxruntime==1.23.2", f"{wheel}[assistant]"], check=True)
     return python
 
 
@@ -55,7 +55,7 @@ def test_every_graph_holds_its_golden_data_without_torch(device, assistant_bundl
 
 @pytest.mark.full
 def test_a_question_is_answered_without_torch(device, assistant_bundle, tmp_path):
-    golden = ROOT / "mmedge" / "golden"
+    golden = Path(__file__).parents[1] / "mmedge" / "golden"
     files = ["--mic", golden / "question.wav", "--camera", golden / "cat.jpg", "--speaker", tmp_path / "answer.wav"]
     command = ["-m", "mmedge", "run", assistant_bundle, "--target", "cpu", *files, "--json"]
     done = _run(device, *command, cwd=tmp_path)

@@ -24,13 +24,6 @@ TAGS = [*(f"manylinux_2_{minor}_aarch64" for minor in range(28, 16, -1)), "manyl
 pytestmark = pytest.mark.full
 
 
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(ROOT))
-    return next(out.glob("mmedge-*.whl"))
-
-
 @pytest.mark.parametrize(("python", "extras"), [("3.10", ()), ("3.12", ()), ("3.10", ("jetson-jp6", "assistant")), ("3.12", ("jetson-jp7", "assistant"))])
 def test_boards_have_a_wheel_of_everything_on_the_device(wheel: Path, tmp_path: Path, python: str, extras: tuple[str, ...]) -> None:
     found = _resolve(_requires(wheel), python, extras, tmp_path)

@@ -20,8 +20,14 @@ MAX_OPSET, MAX_IR = 18, 10
 TENSOR_SCATTER_OPSET = 24
 
 
+@pytest.fixture(scope="module")
+def runtime():
+    with old_runtime.OldRuntime() as runtime:
+        yield runtime
+
+
 @pytest.mark.parametrize("architecture", sorted(discovered()))  # test_nvidia.py begins at the other end: workers share the exports
-def test_it_keeps_every_rule(small_bundle, architecture):
+def test_it_keeps_every_rule(small_bundle, runtime, architecture):
     bundle = small_bundle(architecture)
     ((role, model),) = bundle.manifest.models.items()
     family = load_family(model.family)
@@ -42,14 +48,14 @@ def test_it_keeps_every_rule(small_bundle, architecture):
         assert proto.opset_import[0].version <= newest and proto.ir_version <= MAX_IR, name
     readable = {name: path for name, path in paths.items() if model.graphs[name].opset <= old_runtime.MAX_OPSET}
     assert readable.keys() >= plain
-    assert old_runtime.refusals(readable, bundle.file(model.golden)) == []
+    assert runtime.refusals(readable, bundle.file(model.golden)) == []
 
 
 def _grows(model, name):
     return any(tensor.name == "past_key_0" for tensor in model.graphs[name].inputs)
 
 
-def test_the_old_runtime_refuses_what_it_cannot_read_and_what_comes_out_wrong(tmp_path):
+def test_the_old_runtime_refuses_what_it_cannot_read_and_what_comes_out_wrong(runtime, tmp_path):
     golden = {"graph/good/in/x": [4.0], "graph/good/out/y": [2.0], "graph/wrong/in/x": [4.0], "graph/wrong/out/y": [3.0]}
     np.savez(tmp_path / "golden.npz", **{key: np.array(value, np.float32) for key, value in golden.items()})
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy")
@@ -59,6 +65,6 @@ def test_the_old_runtime_refuses_what_it_cannot_read_and_what_comes_out_wrong(tm
     model.ir_version = 99
     onnx.save(model, tmp_path / "new.onnx")
     graphs = {"good": tmp_path / "good.onnx", "wrong": tmp_path / "good.onnx", "new": tmp_path / "new.onnx"}
-    wrong, new = old_runtime.refusals(graphs, tmp_path / "golden.npz")
+    wrong, new = runtime.refusals(graphs, tmp_path / "golden.npz")
     assert wrong == "wrong: y is 1 away"
     assert "Unsupported model IR version: 99" in new
