@@ -128,6 +128,17 @@ def test_goal_and_budget_of_the_quantizing_count(toy_bundle, monkeypatch, given)
     assert quantized_of(toy_bundle).graphs[KEY].chosen == "ort quick"  # nothing was changed
 
 
+def test_megabytes_are_the_models_here_too(toy_bundle, monkeypatch, given):
+    masked(monkeypatch, FLAG)
+    quantized_toy(toy_bundle, second={"size_mb": 0.4}, budget=Budget(max_mb=0.5))
+    given(quick=0.3, spare=0.4)
+    compile(toy_bundle, CPU, quiet, anew=True)
+    assert quantized_of(toy_bundle).graphs[KEY].chosen == "ort spare"
+    edit(toy_bundle, ("quantized", "cpu", ROLE, "budget", "max_mb"), 0.3)
+    with pytest.raises(MmedgeError, match=r"of eyes take at most 0\.3 MB together: the smallest take 0\.4 MB"):
+        compile(toy_bundle, CPU, quiet, anew=True)
+
+
 def test_what_would_overflow_here_is_not_measured(toy_bundle, monkeypatch, given):
     masked(monkeypatch, "avx2")
     quantized_toy(toy_bundle)
