@@ -9,9 +9,6 @@ from torch.nn import functional
 from mmedge.errors import MmedgeError
 from mmedge.nets.objectives.labelled import UNASKED, cross_entropy
 
-LEAST = torch.finfo(torch.float32).min / 2
-"""In place of a logit that must not count; finite, so that no gradient becomes NaN where nothing else is left."""
-
 
 def logits(logits: Tensor, teacher_logits: Tensor, *, temperature: float = 2.0) -> Tensor:
     """Kullback-Leibler divergence of softened distributions, times temperature^2, so that its gradient does not fade as they soften (Hinton et al. 2015).
@@ -73,10 +70,11 @@ def sequence(
     scores = logits[asked] / temperature
     ids, wanted = teacher_top_ids[asked], teacher_top_log_probs[asked].detach().to(scores.dtype)
     wanted = wanted - wanted.logsumexp(-1, keepdim=True).clamp(min=0)  # rounding can make more than 1 of them
-    other = (1 - wanted.exp().sum(-1)).clamp(min=0)
-    total = scores.logsumexp(-1)
-    found = scores.gather(-1, ids) - total[:, None]
-    found_other = scores.scatter(-1, ids, LEAST).logsumexp(-1) - total
-    divergence = (wanted.exp() * (wanted - found)).sum(-1) + torch.xlogy(other, other) - other * found_other
-    soft = divergence.sum() / asked.sum().clamp(min=1) * temperature**2
+    total = scores.logsumexp(-1, keepdim=True)
+    divergence = (wanted.exp() * (wanted - scores.gather(-1, ids) + total)).sum()
+    if ids.shape[-1] < scores.shape[-1]:
+        other = (1 - wanted.exp().sum(-1)).clamp(min=0)
+        found = scores.scatter(-1, ids, -torch.inf).logsumexp(-1) - total[:, 0]
+        divergence = divergence + (torch.xlogy(other, other) - other * found).sum()
+    soft = divergence / asked.sum().clamp(min=1) * temperature**2
     return alpha * soft + beta * cross_entropy(logits.flatten(0, 1), labels.flatten())
