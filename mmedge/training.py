@@ -60,7 +60,7 @@ class Splits(Document):
     """Which samples are trained on, and which are asked about afterwards, by the names of the data's splits."""
 
     train: str = "train"
-    """Several with a plus: ``train+extra``."""
+    """Several with a plus: ``train+extra``; empty: the folds alone."""
     validation: str = ""
     """What ``early_stop`` looks at; empty: one part in ten of the training samples, drawn by the seed."""
     test: str = ""
@@ -72,6 +72,8 @@ class Splits(Document):
     def _has_a_test(self) -> Splits:
         if bool(self.test) == bool(self.folds):
             raise ValueError("name either a test split or folds")
+        if not (self.train or self.folds):
+            raise ValueError("name a split to train on")
         if len(self.folds) == 1:
             raise ValueError("one fold leaves nothing to train on: name at least two")
         return self

@@ -52,6 +52,7 @@ class Bench:
 
 def runs(bench: Bench, seeds: int, ablate: bool) -> tuple[list[Run], Built]:
     """Every row, the trained one first; and the trained model."""
+    hold_controls(bench.training)
     first, built = bench.run(TRAINED, "trained", bench.training)
     made = [first, *(control(bench, name) for name in bench.training.controls)]
     made += _ablations(bench) if ablate else []
@@ -60,19 +61,23 @@ def runs(bench: Bench, seeds: int, ablate: bool) -> tuple[list[Run], Built]:
     return made, built
 
 
+def hold_controls(training: Training) -> None:
+    """Raises MmedgeError: the network has no such control."""
+    for name in training.controls:
+        if name not in ("conse", "shuffled_captions"):
+            raise MmedgeError(f"a dual encoder has no control {name}", "use conse and shuffled_captions")
+    if "conse" in training.controls and not training.network.conse:
+        raise MmedgeError("the control conse wants a network with ConSE", "set conse in [models.ROLE.train.network], or drop this control")
+
+
 def control(bench: Bench, name: Control) -> Run:
-    """One row that the trained model has to beat. Raises MmedgeError: this network has no such control."""
-    if name == "conse":
-        training = bench.training
-        if not training.network.conse:
-            raise MmedgeError("the control conse wants a network with ConSE", "set conse in [models.ROLE.train.network], or drop this control")
-        built = bench.built.anew(training)
-        built.model.set_classes(bench.found.classes)
-        metrics = score(built.model, bench.found, bench.samples, bench.its.test, begin=training.network.width)
-        return Run("conse", "control", {one.name: one for one in metrics}, _size(built), note="untrained: a picture's likeliest classes as sentences")
+    """One row that the trained model has to beat."""
     if name == "shuffled_captions":
         return bench.run("shuffled captions", "control", bench.training, "as trained, with the captions of other pictures", shuffled=True)[0]
-    raise MmedgeError(f"a dual encoder has no control {name}", "use conse and shuffled_captions")
+    built = bench.built.anew(bench.training)
+    built.model.set_classes(bench.found.classes)
+    metrics = score(built.model, bench.found, bench.samples, bench.its.test, begin=bench.training.network.width)
+    return Run("conse", "control", {one.name: one for one in metrics}, _size(built), note="untrained: a picture's likeliest classes as sentences")
 
 
 def _ablations(bench: Bench) -> Iterator[Run]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmedge.cache import Trace
+from mmedge.distill.memory import hold_features
 from mmedge.distill.networks import Built
 from mmedge.distill.samples import Numbers, Parts, Reader, Samples
 from mmedge.distill.teacher import outputs
@@ -48,9 +49,10 @@ def features(built: Built, samples: Samples, training: Training, weights: str, v
         weights: hash of the encoders' files.
 
     Raises:
-        MmedgeError: a picture cannot be decoded, or the cache cannot be written.
+        MmedgeError: a picture cannot be decoded, the features do not fit into memory, or the cache cannot be written.
     """
     model, views = built.model.eval(), training.views
+    hold_features(len(samples), views, model.towers["image"].encoder.width)
     reader = Reader(samples.data)
     of_pictures = {"output": "pooled", "weights": weights, "data": samples.fingerprint, "views": views, **versions}
     of_pictures |= {"augment": list(training.augment), "seed": training.seed} if views > 1 else {}

@@ -69,7 +69,7 @@ def parts(samples: Samples, training: Training, fold: str | None) -> Parts:
     """Raises MmedgeError: no such split or fold, one of them is empty, or a class has a single sample to train on."""
     wanted, there = training.splits, Counter(samples.splits)
     tested = _fold(wanted, fold)
-    train = [*wanted.train.split("+"), *(one for one in wanted.folds if one != tested)]
+    train = [*filter(None, wanted.train.split("+")), *(one for one in wanted.folds if one != tested)]
     for name in (*train, tested, *filter(None, [wanted.validation])):
         if not there[name]:
             raise _no_split(name, samples, there)

@@ -6,6 +6,7 @@ whole batch, whose outputs are gathered with their gradients: so the processes t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +80,9 @@ class Plan:
 
 def processes(precision: str) -> Any:
     """accelerate's ``Accelerator``: one a program. Raises MmedgeError: this machine cannot compute like that."""
-    made = need("accelerate", extra="distill").Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    accelerate = need("accelerate", extra="distill")
+    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)  # an objective may leave out the temperature
+    made = accelerate.Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[unused])
     if precision == "fp16" and made.device.type == "cpu":
         raise MmedgeError("a CPU does not train in fp16", 'set precision = "bf16" or "fp32" in [models.ROLE.train]')
     return made
@@ -141,6 +144,7 @@ class _Loop:
                     break
         if self.log:
             self.log.close()
+        self.accelerator.free_memory()
         assert state is not None
         return state
 
@@ -183,8 +187,6 @@ class _Loop:
 
     def _together(self, last: bool) -> Any:
         """Gradients meet once a step, after its last part."""
-        import contextlib
-
         return contextlib.nullcontext() if last else self.accelerator.no_sync(self.module)
 
     def _hold(self, value: Tensor, chosen: Chosen, step: int) -> None:

@@ -25,7 +25,7 @@ width = 8
 [models.eyes.train.splits]
 {splits}
 """
-FOLDS = 'folds = ["one", "two"]'
+FOLDS = 'train = ""\nfolds = ["one", "two"]'
 
 
 def small_recipe(folder, train="", network="", splits=FOLDS):
