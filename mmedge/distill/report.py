@@ -18,6 +18,8 @@ from mmedge.profile.machine import Machine, describe
 
 TRAINED = "trained"
 """The row of what the recipe asks for."""
+COLUMNS = 3
+"""Of other metrics beside the one that models are compared by."""
 POINTS = 200
 """Of a curve that are kept at most."""
 
@@ -166,17 +168,15 @@ def _curve(run: Run) -> Curve | None:
 
 def table(made: Distillation) -> str:
     """For people."""
-    shown = [figure.name for figure in made.arms[0].figures if figure.value is not None][:8]
-    head = f"{made.role} of {made.recipe}: {made.train} samples to train on, {made.test} to test on ({made.fold}), data {made.data}"
-    judged = [one for one in (made.judged, *shown) if one in shown]
-    first = list(dict.fromkeys(judged))[:4]
+    shown = [figure.name for figure in made.arms[0].figures if figure.value is not None and figure.name != made.judged and figure.higher_is_better]
+    others = shown[:COLUMNS]
     wide = max(len(arm.name) for arm in made.arms)
-    lines = [head, "", f"{'':{wide}}  {'':25}" + "".join(f"{name[-20:]:>22}" for name in first[1:])]
-    lines[-1] = f"{'':{wide}}  {first[0]:25}" + "".join(f"{name[-20:]:>22}" for name in first[1:]) + f"{'parameters':>14}{'trained':>12}"
+    lines = [f"{made.role} of {made.recipe}: {made.train} samples to train on, {made.test} to test on ({made.fold}), data {made.data}", ""]
+    lines.append(f"{'':{wide}}  {made.judged:25}" + "".join(f"{name[-20:]:>22}" for name in others) + f"{'parameters':>14}{'trained':>12}")
     for arm in made.arms:
         of = {figure.name: figure for figure in arm.figures}
-        rest = "".join(f"{_number(of[name].value) if name in of else '-':>22}" for name in first[1:])
-        lines.append(f"{arm.name:{wide}}  {_interval(of.get(first[0])):25}{rest}{arm.parameters / 1e6:12.2f} M{arm.trained_parameters / 1e6:10.2f} M")
+        rest = "".join(f"{_number(of[name].value) if name in of else '-':>22}" for name in others)
+        lines.append(f"{arm.name:{wide}}  {_interval(of.get(made.judged)):25}{rest}{_millions(arm.parameters):>14}{_millions(arm.trained_parameters):>12}")
     lines += ["", *(_sentence(one) for one in made.differences)]
     if made.seeds:
         lines.append(f"{len(made.seeds.values)} seeds: {made.judged} {made.seeds.mean:.3f}, deviation {made.seeds.deviation:.3f}")
@@ -190,6 +190,10 @@ def _sentence(one: Difference) -> str:
 
 def _interval(one: Figure | None) -> str:
     return "-" if one is None or one.value is None else f"{_number(one.value)}  {_number(one.low)} .. {_number(one.high)}"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count else "-"
 
 
 def _number(value: float | None) -> str:
