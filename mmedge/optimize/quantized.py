@@ -94,7 +94,8 @@ def _said(one: Rated, doubted: bool) -> str:
     """What else there is to know of a candidate; ``doubted``: also how many units would tell."""
     note = "; ".join(part for part in one.note.split("; ") if doubted or DOUBT not in part)
     some = ", ".join(one.kept_float[:3]) + (f" and {len(one.kept_float) - 3} more" if len(one.kept_float) > 3 else "")
-    kept = f"in float so that it holds, found in {one.evaluations} evaluations: {some}" if one.evaluations else f"in float: {some}" if some else ""
+    found = f" so that it holds, found in {one.evaluations} evaluation{'s' if one.evaluations > 1 else ''}" if one.evaluations else ""
+    kept = f"in float{found}: {some}" if one.evaluations or some else ""
     return "; ".join(filter(None, (note, kept, "left out of the bundle" if one.left_out else "")))
 
 

@@ -21,6 +21,8 @@ from mmedge.runner import Candidate
 
 UNJUDGED = "unjudged"
 """The warning of a graph that the task never runs."""
+NAMED = 2
+"""Nodes in float, at most, that a line of progress names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,7 @@ def _rate(work: Work, key: str, proposal: Proposal, judges: bool) -> Rated:
     if golden.refusal:
         return rated(passed=False, note=golden.refusal)
     if proposal.made is None and golden.drift > 1:
-        return rated(passed=False, note=f"outside its bound on golden data: {golden.drift:.3g} times")
+        return rated(passed=False, note=f"{golden.drift:.3g} times its bound on golden data")
     notes = [candidate.note, STAND_IN if stands_in(proposal.backend, work.target) else ""]
     if not judges:
         return rated(passed=True, note=_joined(*notes, UNJUDGED), metric=judging.interval(judging.fp32(work)))
@@ -148,7 +150,8 @@ def _repaired(work: Work, key: str, proposal: Proposal, judges: bool) -> tuple[P
         one = make(work, key, proposal.backend, options, sorted(kept))
         with one.held:
             rated = _rate(work, key, one, judges)
-        work.report(f"{work.role}/{key}: {proposal.name}, {len(kept)} of {len(ranking)} nodes in float: {'holds' if rated.passed else _short(rated)}")
+        those = ", ".join(sorted(kept)) if len(kept) <= NAMED else f"{len(kept)} of {len(ranking)} nodes"
+        work.report(f"{work.role}/{key}: {proposal.name}, {those} in float: {'holds' if rated.passed else _short(rated)}")
         return rated.passed
 
     # A maker refuses what would mostly be float.

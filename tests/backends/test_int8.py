@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -113,3 +116,13 @@ def test_one_thread_is_for_few_weights_not_for_few_bytes(graph, monkeypatch, pre
     monkeypatch.setattr(ort, "ONE_THREAD_BYTES", 6 * graph.size_bytes)
     with ort.open(Engine(Candidate(replace(graph, precision=precision), precision)), TARGET) as runner:
         assert (runner.executed()["threads"] == "1") == (threads == 1)
+
+
+def test_the_quantizers_of_onnxruntime_say_nothing():
+    """Its module for blocks of bits has every logger of a process speak once it is imported; a fresh process, because pytest's has handlers of its own."""
+    said = (
+        "import logging, numpy as np; from mmedge.backends.ort.nbits import blocks_of; blocks_of(np.ones((32, 16), np.float32), 4, 32); "
+        'logging.info("a parameter is not specified"); print(logging.getLogger().level)'
+    )
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == (str(logging.WARNING), "")

@@ -20,8 +20,7 @@ def in_blocks(model: Any, chosen: Collection[str], bits: int, block_size: int) -
         model: an ``onnx.ModelProto``; it is changed.
         chosen: names of nodes whose factor is an initializer with its content in the model.
     """
-    tool = need("onnxruntime.quantization.matmul_nbits_quantizer", extra="build")
-    logging.getLogger(tool.__name__).setLevel(logging.WARNING)
+    tool = _tool()
     del model.graph.value_info[:]  # they would describe the matrices that were there
     others = [node.name for node in model.graph.node if node.name not in chosen]
     level = INTEGER_ARITHMETIC
@@ -35,10 +34,21 @@ def blocks_of(matrix: Array, bits: int, block_size: int) -> tuple[Array, Array]:
 
     0 is stored as half of the range: 8 of 4 bits, 128 of 8.
     """
-    tool = need("onnxruntime.quantization.matmul_nbits_quantizer", extra="build")
+    tool = _tool()
     config = tool.DefaultWeightOnlyQuantConfig(block_size=block_size, is_symmetric=True, bits=bits)
     packed, scales, _ = tool.DefaultWeightOnlyQuantizer(config).qbits_block_quant(matrix)
     return packed, scales.reshape(packed.shape[:2])
+
+
+def _tool() -> Any:
+    """Silent. Importing it has every logger of the process write what it says to stderr, which is undone."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    tool = need("onnxruntime.quantization.matmul_nbits_quantizer", extra="build")
+    logging.getLogger(tool.__name__).setLevel(logging.WARNING)
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    return tool
 
 
 def product(name: str, factor: str, packed: str, scales: str, out: str, shape: tuple[int, int], bits: int, block_size: int) -> Any:
