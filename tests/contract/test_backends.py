@@ -116,19 +116,35 @@ def test_it_tells_apart_its_operators_or_says_that_it_cannot(backend, square):
     assert 0 < sum(one.ms for one in found.operators) <= found.graph_ms + ROUNDED_MS * len(found.operators)
 
 
-def test_bf16_is_said(square, graph):
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_16_bits_are_said(square, graph, precision):
     module = load_backend("openvino")
-    if "bf16" not in module.probe().features:
-        pytest.skip("this machine has no bf16")
+    if precision not in module.probe().features:
+        pytest.skip(f"this machine has no {precision}")
 
     def said(graph, precision):
         with module.open(Engine(Candidate(graph, precision)), TARGET) as runner:
             return runner.executed()
 
-    assert said(square, "bf16")["precision"] == "bf16"
-    assert "in bf16" in said(square, "bf16")["operators"]
-    assert "in bf16" not in said(graph, "bf16")["operators"]  # nothing but a mean: OpenVINO leaves that in fp32, whatever the hint
-    assert "bf16" not in " ".join(said(square, "fp32").values())
+    assert said(square, precision)["precision"] == precision
+    assert f"in {precision}" in said(square, precision)["operators"]
+    if precision == "bf16":  # nothing but a mean: OpenVINO leaves that in fp32, whatever the hint
+        assert "in bf16" not in said(graph, precision)["operators"]
+    assert precision not in " ".join(said(square, "fp32").values())
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("bf16", 2**-9), ("fp16", 2**-12)])
+def test_16_bits_are_what_it_computes_in(square, precision, rounding):
+    """What it says of itself shows in what it gives: it is off by about what rounding once loses (half a unit in the last place), and not by fp32's."""
+    module = load_backend("openvino")
+    if precision not in module.probe().features:
+        pytest.skip(f"this machine has no {precision}")
+    x = np.random.default_rng(0).standard_normal(square.inputs[0].shape, np.float32) / 16
+    powers = np.exp(x.astype(np.float64) @ x)
+    wanted = powers / powers.sum(1, keepdims=True)
+    with module.open(Engine(Candidate(square, precision)), TARGET) as runner:
+        off = np.linalg.norm(runner.run({"x": x})["y"] - wanted) / np.linalg.norm(wanted)
+    assert rounding / 32 < off < rounding * 2
 
 
 def test_onnxruntime_says_its_threads_and_providers(graph):
