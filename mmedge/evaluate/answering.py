@@ -45,6 +45,7 @@ class _Words:
     agreement: tuple[str, ...] = ("top1_agreement",)
     own: str = ""
     """The metric that it is judged by where there are right answers."""
+    optional: tuple[str, ...] = ()
     depends: tuple[str, ...] = ()
 
     @property

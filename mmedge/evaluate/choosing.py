@@ -11,9 +11,10 @@ from mmedge.evaluate.answering import Caption, Transcription, Vqa
 from mmedge.evaluate.classifying import Classification
 from mmedge.evaluate.columns import no_column
 from mmedge.evaluate.data import Data
+from mmedge.evaluate.matching import Matching
 from mmedge.evaluate.retrieving import Embedding, Retrieval
 from mmedge.evaluate.tasks import Setting, Task
-from mmedge.family import load_family, verbs_of
+from mmedge.family import load_family, optional_of, verbs_of
 from mmedge.manifest import Manifest, Model
 
 Make = Callable[[Model, Data, tuple[str, ...], str, Setting], Task]
@@ -23,6 +24,7 @@ Columns = tuple[tuple[str, ...], tuple[str, ...]]
 TASKS: dict[str, Make] = {
     "retrieval": Retrieval,
     "classification": Classification,
+    "matching": Matching,
     "vqa": Vqa,
     "caption": Caption,
     "transcription": Transcription,
@@ -31,7 +33,7 @@ TASKS: dict[str, Make] = {
 
 WITHOUT_ANSWERS: dict[str, Make] = {
     "embedding": Embedding,
-    **{name: made for name, made in TASKS.items() if name != "retrieval"},
+    **{name: made for name, made in TASKS.items() if name not in ("retrieval", "matching")},
 }
 """Those that can be done, though not scored, where the data have no right answers."""
 
@@ -51,10 +53,10 @@ def choose(manifest: Manifest, data: Data, role: str | None, name: str | None, s
     if role is not None and role not in manifest.models:
         raise MmedgeError(f"{manifest.name} has no model {role!r}", f"it has: {', '.join(manifest.models)}")
     models = manifest.models if role is None else {role: manifest.models[role]}
-    can = {one: _named(columns_of(model), name) for one, model in models.items()}
+    can = {one: _named(_there(model, columns_of(model), data), name) for one, model in models.items()}
     fits = _fitting(can, data)
     if not fits and without_answers:
-        fits = _fitting({one: _named(inputs_of(model), name) for one, model in models.items()}, data)
+        fits = _fitting({one: _named(_there(model, inputs_of(model), data), name) for one, model in models.items()}, data)
     if not fits:
         raise _none(manifest, can, data, name)
     if len(fits) > 1:
@@ -75,6 +77,8 @@ def columns_of(model: Model) -> dict[str, Columns]:
         made["retrieval"] = (item,), ("text",)
     if "classify" in verbs:
         made["classification"] = _classified(model, item), ("label",)
+    if "match" in verbs:
+        made["matching"] = ("image",), ("text",)
     if "answer" in verbs:
         made["vqa"] = ("image", "question"), ("answers",)
     if "caption" in verbs:
@@ -86,6 +90,8 @@ def columns_of(model: Model) -> dict[str, Columns]:
 
 def _classified(model: Model, item: str | None) -> tuple[str, ...]:
     """The columns that ``classify`` takes, as its parameters are called: several where a model looks at several things together."""
+    if optional := optional_of(model):
+        return optional
     of: dict[str, Any] = {"image": "image", "sound": "audio", "audio": "audio", "text": "text", "item": item or model.config.get("takes")}
     parameters = inspect.signature(load_family(model.family, "session").Session.classify).parameters
     return tuple(of[name] for name in parameters if of.get(name))
@@ -108,6 +114,12 @@ def _embedded(verbs: set[str]) -> str | None:
 
 def _named(tasks: dict[str, Columns], name: str | None) -> dict[str, Columns]:
     return {task: columns for task, columns in tasks.items() if name in (None, task)}
+
+
+def _there(model: Model, tasks: dict[str, Columns], data: Data) -> dict[str, Columns]:
+    """Without the columns that the data lack and the model can do without, unless nothing would be left."""
+    lacking = set(optional_of(model)) - data.columns
+    return {task: (tuple(column for column in inputs if column not in lacking) or inputs, wants) for task, (inputs, wants) in tasks.items()}
 
 
 def _fitting(can: dict[str, dict[str, Columns]], data: Data) -> dict[str, dict[str, Columns]]:

@@ -14,7 +14,7 @@ from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import Data
 from mmedge.evaluate.metrics.classification import AVERAGES, FIGURES, classification
 from mmedge.evaluate.tasks import Answer, Ask, Inputs, Scored, Setting, text_of
-from mmedge.family import verbs_of
+from mmedge.family import optional_of, verbs_of
 from mmedge.manifest import Model
 
 
@@ -61,6 +61,10 @@ class Classification:
         own = self._own
         return own[int(label)] if own and label not in own and label.isdecimal() and int(label) < len(own) else label
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        return optional_of(self.model)
+
     def open(self, session: Any) -> Ask:
         if self._compares:
             return self._compared(session)
@@ -68,7 +72,9 @@ class Classification:
         all_of_them = {"top": len(self.classes)} if "top" in inspect.signature(session.classify).parameters else {}
 
         def ask(inputs: Inputs) -> Answer:
-            scores = dict(session.classify(*(inputs[column] for column in self.inputs), **chosen, **all_of_them))
+            given = [] if self.optional else [inputs[column] for column in self.inputs]
+            named = {column: inputs[column] for column in self.optional if column in inputs}
+            scores = dict(session.classify(*given, **named, **chosen, **all_of_them))
             vector = np.array([scores[name] for name in chosen.get("labels", self.classes)], np.float64)
             return Answer(self.classes[int(vector.argmax())], vector)
 

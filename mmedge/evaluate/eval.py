@@ -95,7 +95,7 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         session = stack.enter_context(bundle.session(role, target))
         ask = chosen.open(session)
-        spoiled = conditions(chosen.inputs) if extent.robustness else {}
+        spoiled = conditions(chosen.inputs, chosen.optional) if extent.robustness else {}
         asked = {"": _Asked(ask), **{name: _Asked(ask, how) for name, how in spoiled.items()}}
         if extent.agreement:
             exact = stack.enter_context(bundle.session(role, target, opens=partial(in_fp32, bundle, role, target)))
@@ -135,7 +135,7 @@ def answered(session: Any, task: Task, data: Data, max_unreadable: float = EXTEN
 
 def usable(task: Task, data: Data) -> Data:
     """Those samples that have all that a task needs."""
-    return data.having(filter(None, (*task.inputs, task.wants)))
+    return data.having(column for column in (*task.inputs, task.wants) if column and column not in task.optional)
 
 
 def _go_through(task: Task, data: Data, asked: Sequence[_Asked], max_unreadable: float, report: Report) -> tuple[list[str], list[Any], Tally]:

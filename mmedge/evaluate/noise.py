@@ -22,18 +22,32 @@ Spoiled = Callable[[Inputs, str], dict[str, Any]]
 """(inputs, key of the sample, which seeds the noise) -> the inputs with one of them spoiled."""
 
 
-def conditions(inputs: Sequence[str]) -> dict[str, Spoiled]:
-    """Every way in which a task's inputs may be spoiled: ``image noisy``; and where there are others, ``image missing``."""
+def conditions(inputs: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Spoiled]:
+    """Every way in which a task's inputs may be spoiled: ``image noisy``; and where there are others, ``image missing``.
+
+    What is ``optional`` is really left out where it is missing. Elsewhere, and where a sample has nothing else, it is empty: a grey picture, silence, no words.
+    """
     made: dict[str, Spoiled] = {}
     for column in inputs:
         made[f"{column} noisy"] = _spoil(column, NOISY.get(column, _typos))
         if len(inputs) > 1:
-            made[f"{column} missing"] = _spoil(column, MISSING.get(column, _no_text))
+            emptied = _spoil(column, MISSING.get(column, _no_text))
+            made[f"{column} missing"] = _left_out(column, emptied) if column in optional else emptied
     return made
+
+
+def _left_out(column: str, emptied: Spoiled) -> Spoiled:
+    def spoiled(inputs: Inputs, key: str) -> dict[str, Any]:
+        alone = all(value is None for other, value in inputs.items() if other != column)
+        return emptied(inputs, key) if alone else {**inputs, column: None}
+
+    return spoiled
 
 
 def _spoil(column: str, how: Callable[[Any, np.random.Generator], Any]) -> Spoiled:
     def spoiled(inputs: Inputs, key: str) -> dict[str, Any]:
+        if inputs[column] is None:
+            return dict(inputs)
         return {**inputs, column: how(inputs[column], np.random.default_rng([zlib.crc32(key.encode()), zlib.crc32(column.encode())]))}
 
     return spoiled

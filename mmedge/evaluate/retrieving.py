@@ -24,6 +24,7 @@ class Retrieval:
     wants: str
     setting: Setting
     name: str = "retrieval"
+    optional: tuple[str, ...] = ()
     depends: tuple[str, ...] = ()
     agreement: tuple[str, ...] = ("cosine", "spearman", "top1_agreement")
 
@@ -79,6 +80,7 @@ class Embedding:
     wants: str
     setting: Setting
     name: str = "embedding"
+    optional: tuple[str, ...] = ()
     depends: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     agreement: tuple[str, ...] = ("cosine",)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmedge.evaluate.metrics.bootstrap import Metric
 from mmedge.evaluate.metrics.classification import ClassFigures
 from mmedge.evaluate.metrics.speech import Normalizer
-from mmedge.evaluate.samples import Sample
+from mmedge.evaluate.samples import Sample, Unreadable
 
 Vector = NDArray[np.float64]
 Inputs = Mapping[str, Any]
@@ -36,6 +36,8 @@ class Answer:
     text: str = ""
     vector: Vector | None = None
     """An embedding, or the scores of all classes."""
+    kept: Any = None
+    """What the session made of the sample, where scoring goes on from that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,11 @@ class Task(Protocol):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Columns that the model is given."""
+        ...
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Those of them that a sample may lack, as long as it has one: the model knows that they are missing."""
         ...
 
     @property
@@ -104,9 +111,13 @@ class Task(Protocol):
 
 
 def decode(sample: Sample, columns: Iterable[str]) -> dict[str, Any]:
-    """A sample's inputs, as verbs take them. Raises Unreadable."""
+    """A sample's inputs, as verbs take them; None for one that it lacks. Raises Unreadable: one cannot be read, or there is none."""
     media: dict[str, Callable[[], Any]] = {"image": sample.picture, "audio": sample.sound}
-    return {column: media[column]() if column in media else text_of(sample.fields[column]) for column in columns}
+    wanted = tuple(columns)
+    if not sample.fields.keys() & wanted:
+        raise Unreadable(f"{sample.key} has no {' and no '.join(wanted)}", "give it one of them, or leave it out")
+    made = {column: (media[column]() if column in media else text_of(sample.fields[column])) for column in wanted if column in sample.fields}
+    return {column: made.get(column) for column in wanted}
 
 
 def text_of(value: Any) -> str:

@@ -124,8 +124,7 @@ def byte_bert(length: int = 128, width: int = 128, layers: int = 2, heads: int =
 def listener(settings: LogMelSettings, width: int = 128, layers: int = 2, heads: int = 4) -> TransformersConfig:
     """A small encoder of Whisper's form (Radford et al. 2022): two convolutions over log-mel features, then a transformer of 50 states a second."""
     sizes = {"d_model": width, "encoder_layers": layers, "encoder_attention_heads": heads, "encoder_ffn_dim": 4 * width}
-    positions = round(50 * settings.window_s)
-    return TransformersConfig(config={"model_type": "whisper", "num_mel_bins": settings.mels, "max_source_positions": positions, **sizes})
+    return TransformersConfig(config={"model_type": "whisper", "num_mel_bins": settings.mels, "max_source_positions": settings.frames // 2, **sizes})
 
 
 def byte_tokenizer() -> bytes:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,13 +147,14 @@ class Joint(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         width, count, self.matches = config.width, len(config.modalities), config.head == "match"
-        self.fusion: Any = {
+        makers: dict[str, Callable[[], Any]] = {
             "concat": lambda: Concat(count, width),
             "weighted_sum": lambda: WeightedSum(count, width),
             "deep": lambda: Deep(count, width, config.layers, config.dropout),
             "cross_attention": lambda: CrossAttention(count, width, config.layers, config.heads, config.dropout),
-        }[config.fusion]()
-        reads = int(self.fusion.width)
+        }
+        self.fusion = fusion = makers[config.fusion]()
+        reads: int = fusion.width
         if self.matches:
             self.head: nn.Module = nn.Sequential(nn.Linear(reads + width, width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(width, 1))
         else:
@@ -177,8 +178,9 @@ class Fusion(nn.Module):
     def __init__(self, config: FusionConfig, encoders: Mapping[Modality, Any] | None = None) -> None:
         super().__init__()
         self.config, width = config, config.width
-        self.encoders = nn.ModuleDict({name: (encoders or {}).get(name) or encoder(getattr(config, name).network) for name in config.modalities})
-        self.projections = nn.ModuleDict({name: nn.Sequential(nn.Linear(int(one.width), width), nn.LayerNorm(width)) for name, one in self.encoders.items()})  # type: ignore[arg-type]
+        made: dict[str, Any] = {name: (encoders or {}).get(name) or encoder(getattr(config, name).network) for name in config.modalities}
+        self.encoders = nn.ModuleDict(made)
+        self.projections = nn.ModuleDict({name: nn.Sequential(nn.Linear(one.width, width), nn.LayerNorm(width)) for name, one in made.items()})
         self.joint = Joint(config)
         if config.head == "classify":
             self.alone = nn.ModuleDict({name: nn.Linear(width, len(config.labels)) for name in config.modalities})

@@ -17,7 +17,8 @@ MODALITIES: tuple[Modality, ...] = ("image", "text", "audio")
 
 FusionKind = Literal["concat", "weighted_sum", "deep", "cross_attention"]
 
-Stage = tuple[int, int, int, int, int]
+Positive = Annotated[int, Field(ge=1)]
+Stage = tuple[Positive, Positive, Positive, Positive, Positive]
 """Repeats, kernel, stride of the first repeat, expansion, output channels."""
 
 
@@ -27,7 +28,7 @@ class EfficientNetConfig(Document):
     kind: Literal["efficientnet_lite"] = "efficientnet_lite"
     side: int = Field(default=224, ge=32)
     """Height and width of pictures in pixels."""
-    stem: int = 32
+    stem: Positive = 32
     stages: tuple[Stage, ...] = (
         (1, 3, 1, 1, 16),
         (2, 3, 2, 6, 24),
@@ -37,13 +38,13 @@ class EfficientNetConfig(Document):
         (4, 5, 2, 6, 192),
         (1, 3, 1, 6, 320),
     )
-    features: int = 1280
+    features: Positive = 1280
     classes: int = Field(default=1000, ge=0)
     """Outputs of its own classifier, 0 for none. ConSE needs it."""
 
 
 class TransformersConfig(Document):
-    """Any encoder of transformers for texts (BERT, MiniLM, RoBERTa), pictures (ViT, DeiT, CLIP's vision tower) or sounds (Whisper's encoder)."""
+    """Any encoder of transformers for texts (BERT, MiniLM, RoBERTa), pictures (ViT, DeiT) or sounds (Whisper's encoder)."""
 
     kind: Literal["transformers"] = "transformers"
     config: dict[str, Any]
@@ -61,6 +62,14 @@ class ImageEncoder(Document):
     network: Network
     prepared: ImageSettings
 
+    @model_validator(mode="after")
+    def _fits(self) -> ImageEncoder:
+        side = self.network.side if isinstance(self.network, EfficientNetConfig) else self.network.config.get("image_size", 224)
+        taken = (side, side) if isinstance(side, int) else tuple(side)
+        if (made := self.prepared.crop or self.prepared.resize) != taken:
+            raise ValueError(f"pictures are prepared as {made}, and the network takes {taken}: height, width")
+        return self
+
 
 class TextEncoder(Document):
     """input_ids, attention_mask int64 [B, T]; the tokenizer lies beside as tokenizer.json."""
@@ -68,12 +77,28 @@ class TextEncoder(Document):
     network: TransformersConfig
     prepared: TextSettings
 
+    @model_validator(mode="after")
+    def _fits(self) -> TextEncoder:
+        if self.prepared.length > (most := self.network.config.get("max_position_embeddings", 512)):
+            raise ValueError(f"texts are cut to {self.prepared.length} tokens, and the network takes {most}")
+        return self
+
 
 class AudioEncoder(Document):
-    """input_features float32 [B, mels, frames]."""
+    """input_features float32 [B, mels, frames], for an encoder of Whisper's form (``mmedge.nets.encoders.listener``)."""
 
     network: TransformersConfig
     prepared: LogMelSettings
+
+    @model_validator(mode="after")
+    def _fits(self) -> AudioEncoder:
+        told = self.network.config
+        if told.get("model_type") != "whisper":
+            raise ValueError(f"an encoder of sounds is whisper's, at any size, and not {told.get('model_type')}")
+        made, taken = (self.prepared.mels, self.prepared.frames), (told.get("num_mel_bins", 80), 2 * told.get("max_source_positions", 1500))
+        if made != taken:
+            raise ValueError(f"sounds are prepared as {made}, and the network takes {taken}: bands, frames")
+        return self
 
 
 class DualEncoderConfig(Document):

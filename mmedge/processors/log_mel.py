@@ -26,6 +26,11 @@ class LogMelSettings(Document):
     window_s: float = Field(default=5.0, gt=0)
     """A shorter sound is followed by silence, a longer one is cut."""
 
+    @property
+    def frames(self) -> int:
+        """Of the window."""
+        return round(self.window_s * RATE_HZ) // HOP
+
 
 def mel_filters(mels: int, n_fft: int = N_FFT, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
     """Triangular filters of equal area from 0 Hz to half the rate: [n_fft // 2 + 1, mels]."""

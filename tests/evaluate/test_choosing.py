@@ -13,6 +13,7 @@ DUAL = {"text": None, "text_inputs": ["input_ids"], "scale": 1.0, "bias": 0.0, "
 WHISPER = {"kind": "whisper", "mels": 80, "windows_s": [10], "tokenizer": True, "prompt": [1], "stop": 2, "no_speech": None, "suppress": []}
 WHISPER |= {"suppress_first": [], "max_tokens": 9}
 AUDIO = {"kind": "waveform", "waveform": {}, "least": 400, "labels": ["a", "b"], "activation": "softmax"}
+TEXT = {"length": 8, "pad_id": 0, "pad_token": "p"}
 ONNX = {"graphs": ["g"], "tokenizer": True}
 
 
@@ -28,6 +29,8 @@ ONNX = {"graphs": ["g"], "tokenizer": True}
             {"classification": (("audio",), ("label",))},
         ),
         ("dual_encoder", {**DUAL, "kind": "clip", "image": {}}, {}),
+        ("fusion", {"text": TEXT, "audio": {}, "attends": True, "labels": ["a", "b"]}, {"classification": (("text", "audio"), ("label",))}),
+        ("fusion", {"image": {}, "text": TEXT, "attends": False}, {"matching": (("image",), ("text",))}),
         ("onnx", {**ONNX, "kind": "speech"}, {"transcription": (("audio",), ("transcript", "text"))}),
         ("onnx", {**ONNX, "kind": "classifier", "takes": "audio", "waveform": {}}, {"classification": (("audio",), ("label",))}),
         ("onnx", {**ONNX, "kind": "classifier", "takes": "audio"}, {}),

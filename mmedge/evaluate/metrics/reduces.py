@@ -29,6 +29,8 @@ def reduce_of(name: str, rows: Values, classes: int = 0) -> Reduce:
         return meteor.score
     if name == "roc_auc":
         return roc.area if rows.shape[1] == 2 else partial(roc.mean_area, rows.shape[1] // 2)
+    if name in ("auc_random", "auc_folder"):
+        return roc.pair_area
     if found := re.fullmatch(r"bleu_(\d)", name):
         return partial(captions.bleu, int(found[1]))
     if found := re.fullmatch(r"\w+_to_\w+_(?:r(\d+)|median_rank)", name):

@@ -64,3 +64,12 @@ def area(weights: Values, rows: Values) -> Values:
     positives = weights[:, positive].sum(axis=1)
     above = (weights[:, positive] * ranks).sum(axis=1) - positives**2 / 2  # without the positive samples themselves
     return divide(above, positives * (weights.sum(axis=1) - positives))
+
+
+def pair_area(weights: Values, rows: Values) -> Values:
+    """Of right pairs against wrong ones; a row is the score of a unit's right pair, then those of its wrong ones, NaN where it has fewer.
+
+    A unit without a wrong pair has no part in it.
+    """
+    units, columns = np.nonzero(~np.isnan(rows) & ~np.isnan(rows[:, 1:]).all(axis=1, keepdims=True))
+    return area(weights[:, units], np.stack([rows[units, columns], columns == 0], axis=1))
