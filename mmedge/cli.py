@@ -78,7 +78,7 @@ def distill(
     """Train a recipe's model on your data.
 
     Writes a checkpoint that mmedge export takes, and says how good it is beside what needs no training. Run again, it goes on where it was.
-    Several processes: accelerate launch -m mmedge distill ...
+    Several processes: accelerate launch -m mmedge distill ..., or on CPUs torchrun --nproc-per-node N -m mmedge distill ...
     Example: mmedge distill stamps-clip --data stamps -o trained && mmedge export trained/eyes --target cpu
     """
     samples = commands.samples_of(data, None, None, 0, column)

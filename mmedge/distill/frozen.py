@@ -104,7 +104,8 @@ class Heads(nn.Module):
         """float [B, D] each -> embeddings [B, width], and what their cosines are multiplied by."""
         found = {"image_embedding": self._through(self.image, image), "text_embedding": self._through(self.text, text)}
         found["scale"] = self.logit_scale.exp()
-        return found if self.logit_bias is None else {**found, "bias": self.logit_bias}
+        # Several processes find what an output rests on by what computed it: a weight as it is would count as unused.
+        return found if self.logit_bias is None else {**found, "bias": 1 * self.logit_bias}
 
     def _through(self, head: nn.Module, features: Tensor) -> Tensor:
         dropped = nn.functional.dropout(features, self._dropout, self.training)

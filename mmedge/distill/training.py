@@ -1,7 +1,8 @@
 """The loop: steps of AdamW on one process or on many, stopped and resumed without a trace, over as soon as a loss is no number.
 
-Several processes, on one machine or on many: ``accelerate launch -m mmedge distill ...``. Every process computes its part of a batch, and all losses are of the
-whole batch, whose outputs are gathered with their gradients: so the processes together do what one alone would do.
+Several processes, on one machine or on many: ``accelerate launch -m mmedge distill ...``; on CPUs, where that starts only one, ``torchrun --nproc-per-node N -m
+mmedge distill ...``. Every process computes its part of a batch, and all losses are of the whole batch, whose outputs are gathered with their gradients: so the
+processes together do what one alone would do.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ class _Loop:
         inputs = {name: value.to(self.accelerator.device) for name, value in self.work.inputs(mine, step).items()}
         outputs: dict[str, Tensor] = self.module(**inputs)
         if count > 1:
-            outputs = {name: _gathered(value) if value.dim() else value for name, value in outputs.items()}
+            outputs = {name: _Gathered.apply(value) if value.dim() else value for name, value in outputs.items()}
         self.outputs = outputs
         return self.work.losses(outputs, chosen, step)
 
@@ -266,8 +267,17 @@ def _optimizer(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.AdamW([one for one in groups if one["params"]], lr=plan.learning_rate, weight_decay=plan.weight_decay)
 
 
-def _gathered(value: Tensor) -> Tensor:
-    """[rows, ...] of each process, in the order of their numbers -> those of all. Gradients come back from all of them."""
-    from torch.distributed.nn.functional import all_gather
+class _Gathered(torch.autograd.Function):
+    """[rows, ...] of each process, in the order of their numbers -> those of all. What each process's loss says of a row comes back to the row's own."""
 
-    return torch.cat(list(all_gather(value)))
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        parts = [torch.empty_like(value) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, value.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        torch.distributed.all_reduce(total)
+        return total.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]

@@ -112,7 +112,7 @@ def test_another_training_begins_anew(tmp_path, one_process):
 
 def run(folder, *arguments, launch=()):
     command = [sys.executable, *launch, str(TOY), str(folder), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"})
 
 
 def test_killed_and_started_again(tmp_path, one_process):
@@ -126,8 +126,7 @@ def test_killed_and_started_again(tmp_path, one_process):
 def test_two_processes_do_what_one_does(tmp_path, one_process):
     work = Work()
     alone = losses(tmp_path / "one", work, one_process)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    done = run(tmp_path / "two", 12, launch=launch)
+    done = run(tmp_path / "two", 12, launch=["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
     assert done.returncode == 0, done.stderr
     both = json.loads(done.stdout)
     assert both["processes"] == 2

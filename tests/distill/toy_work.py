@@ -25,7 +25,7 @@ class Line(nn.Module):
         self.line, self.dropout, self.scale = nn.Linear(4, 3), nn.Dropout(dropout), nn.Parameter(torch.tensor(1.0))
 
     def forward(self, x):
-        return {"y": self.line(self.dropout(x)), "scale": self.scale}
+        return {"y": self.line(self.dropout(x)), "scale": 1 * self.scale}
 
 
 class Work:
