@@ -8,10 +8,10 @@ import sys
 import pytest
 from evaluate.data_sets import colours
 
-COMMANDS = ["demo", "export", "compile", "check", "eval", "quantize", "profile", "compare", "push", "run", "targets", "recipes", "doctor", "inspect"]
+COMMANDS = ["demo", "export", "distill", "compile", "check", "eval", "quantize", "profile", "compare", "push", "run", "targets", "recipes", "doctor", "inspect"]
 
 
-def mmedge(*arguments, **environment):
+def in_a_process(*arguments, **environment):
     command = [sys.executable, "-m", "mmedge", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100", **environment}, timeout=120)
     return done.returncode, done.stdout, done.stderr
@@ -58,6 +58,7 @@ def test_help_imports_no_runtime():
         (["export", "toy", "--target", "cpuu"], "there is no target 'cpuu'"),
         (["export", "openai/whisper-tiny.en"], "openai/whisper-tiny.en is neither a folder here nor a recipe"),
         (["export", "hf:openai/whisper-tiny.en@main", "--offline"], "hf:openai/whisper-tiny.en"),
+        (["export", "stamps-clip"], "eyes of stamps-clip is still to be trained"),
         (["run", "nowhere"], "there is no bundle at nowhere"),
         (["profile", "nowhere"], "there is no bundle at nowhere"),
         (["compile", "nowhere"], "there is no bundle at nowhere"),
@@ -75,19 +76,19 @@ def test_a_users_mistake_is_two_lines_and_status_2(arguments, what, mmedge):
     assert what in two_lines(said)[0]
 
 
-def test_a_bare_hub_name_is_answered_with_the_hf_form(tmp_path):
+def test_a_bare_hub_name_is_answered_with_the_hf_form(mmedge):
     assert "hf:openai/whisper-tiny.en" in two_lines(mmedge("export", "openai/whisper-tiny.en")[2])[1]
 
 
-def test_errors_are_json_too():
+def test_errors_are_json_too(mmedge):
     status, out, said = mmedge("inspect", "nowhere", "--json")
     assert (status, json.loads(out)["schema"], json.loads(out)["status"]) == (2, "mmedge.error/1", 2)
     assert json.loads(out)["error"] in said
 
 
-def test_the_toy_goes_all_the_way(tmp_path):
+def test_the_toy_goes_all_the_way(mmedge, tmp_path):
     bundle = tmp_path / "toy.bundle"
-    status, out, said = mmedge("export", "toy", "--target", "cpu", "--target", "null", "-o", bundle)
+    status, out, said = in_a_process("export", "toy", "--target", "cpu", "--target", "null", "-o", bundle)
     assert status == 0, said
     assert "cpu: ready, 3 of 3 checks passed" in out
     for command in ("check", "compile", "inspect"):
@@ -101,11 +102,11 @@ def test_the_toy_goes_all_the_way(tmp_path):
 def test_the_toy_is_quantized_as_far_as_it_can_be(tmp_path):
     bundle = tmp_path / "toy.bundle"
     colours(tmp_path / "pictures")
-    status, out, said = mmedge("export", "toy", "--target", "cpu", "--data", tmp_path / "pictures", "-o", bundle, MMEDGE_CACHE=tmp_path / "cache")
+    status, out, said = in_a_process("export", "toy", "--target", "cpu", "--data", tmp_path / "pictures", "-o", bundle, MMEDGE_CACHE=tmp_path / "cache")
     assert status == 0, said
     assert "eyes on cpu: classification on pictures, 9 units; accuracy of fp32 is 1.000" in out
     assert "cpu: ready, 3 of 3 checks passed" in out
-    status, out, said = mmedge("quantize", bundle, "--target", "cpu", "--data", tmp_path / "pictures", "--json", MMEDGE_CACHE=tmp_path / "cache")
+    status, out, said = in_a_process("quantize", bundle, "--target", "cpu", "--data", tmp_path / "pictures", "--json", MMEDGE_CACHE=tmp_path / "cache")
     assert status == 0, said
     made = json.loads(out)
     assert made["schema"] == "mmedge.quantization/1"
@@ -115,7 +116,7 @@ def test_the_toy_is_quantized_as_far_as_it_can_be(tmp_path):
 
 @pytest.mark.full
 def test_the_toy_is_profiled_and_compared_with_itself(toy_bundle, tmp_path):
-    status, out, said = mmedge("profile", toy_bundle, "--target", "cpu", "--seconds", "0.1", "--json")
+    status, out, said = in_a_process("profile", toy_bundle, "--target", "cpu", "--seconds", "0.1", "--json")
     assert status == 0, said
     made = json.loads(out)
     assert made["schema"] == "mmedge.report/2"
@@ -125,11 +126,11 @@ def test_the_toy_is_profiled_and_compared_with_itself(toy_bundle, tmp_path):
     assert len(made["startup"]["processes"]) == 5
     path = tmp_path / "report.json"
     path.write_text(out)
-    status, out, _ = mmedge("compare", path, path)
+    status, out, _ = in_a_process("compare", path, path)
     assert (status, "No difference is real" in out) == (0, True)
 
 
-def test_jetson_gets_verified_onnx_and_is_told_the_rest(tmp_path):
+def test_jetson_gets_verified_onnx_and_is_told_the_rest(mmedge, tmp_path):
     bundle = tmp_path / "toy.bundle"
     status, out, said = mmedge("export", "toy", "--target", "jetson", "-o", bundle)
     assert status == 0, said
@@ -151,7 +152,7 @@ def test_a_reader_that_leaves_is_no_error():
     assert done.stderr == ""
 
 
-def test_doctor_finds_this_machine():
+def test_doctor_finds_this_machine(mmedge):
     status, out, _ = mmedge("doctor", "--json")
     made = json.loads(out)
     assert status == 0
@@ -160,6 +161,6 @@ def test_doctor_finds_this_machine():
     assert all(finding["fix"] or finding["state"] == "ok" or "not looked" in finding["found"] for finding in made["findings"])
 
 
-def test_targets_and_recipes_are_listed():
+def test_targets_and_recipes_are_listed(mmedge):
     assert "jetson" in mmedge("targets")[1]
     assert {one["name"] for one in json.loads(mmedge("recipes", "--json")[1])["recipes"]} >= {"toy", "assistant-mini"}
