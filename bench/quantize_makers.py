@@ -57,7 +57,7 @@ CANDIDATES: list[tuple[str, Quantize]] = [
     ("tensorrt", Static()),
     ("tensorrt", Static(ranges="entropy")),
     ("tensorrt", WeightOnly(bits=8)),
-    ("tensorrt", WeightOnly()),
+    ("tensorrt", WeightOnly(block_size=64)),
 ]
 
 HEAD = [

@@ -2,8 +2,9 @@
 
 TensorRT does what the pairs say: one that is missing leaves an operator in high precision, one too many costs time. So they stand before operators with weights
 alone, and where a convolution's result is added to a shortcut, on the shortcut, which makes the sum a part of the convolution; none stands around attention,
-norms and activation functions (NVIDIA, "Working with quantized types"; ModelOpt leaves out the same narrow matrices). A table that rows are looked up in is
-stored in 8 bits, and looked up in what that is turned back into. The rest is in fp16 where the graph can be, see ``nvidia_half``.
+norms and activation functions (NVIDIA, "Working with quantized types"), nor around what ModelOpt finds no kernels for: narrow matrices, vectors times matrices,
+some small convolutions. A table that rows are looked up in is stored in 8 bits, and looked up in what that is turned back into. The rest is in fp16 where the
+graph can be, see ``nvidia_half``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ Floats = NDArray[np.floating]
 LEAST = 16
 """Channels, or rows and columns: below, tensor cores have nothing to do."""
 LARGEST = 127
+STEP, SIDE = 8, 3
+"""A convolution with fewer channels has kernels where one number of them is a multiple of ``STEP``; in groups, from a kernel of this side on."""
 
 
 def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Collection[str] = ()) -> Made:
@@ -42,7 +45,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
     weighted = weights_of(model)
     with refusing("mmedge", graph):
         stored = tables(model, keep)
-        able = [node for node in model.graph.node if node.name in weighted and node.name not in keep]
+        able = [node for node in model.graph.node if node.name in weighted.keys() - vectors(model, graph) and node.name not in keep]
         chosen = {node.name: node for node in able if channel_axis(model, node) is not None}
         tied = [node for table in stored for node in table.products]
         shortcuts = {tensor: node for node in model.graph.node if (tensor := _shortcut(model, node, set(chosen)))}
@@ -73,11 +76,27 @@ def channel_axis(model: Any, node: Any) -> int | None:
     if shape is None:
         return None
     if node.op_type == "Conv":
-        channels = (shape[0], shape[1] * attributes.get("group", 1))
-        return 0 if min(channels) >= LEAST else None
+        return 0 if _has_kernels(shape[:2], shape[2:], attributes.get("group", 1)) else None
     if node.op_type in ("MatMul", "Gemm") and len(shape) == 2 and min(shape) >= LEAST and not attributes.get("transA", 0):
         return 0 if attributes.get("transB", 0) else 1
     return None
+
+
+def _has_kernels(channels: tuple[int, ...], sides: tuple[int, ...], groups: int) -> bool:
+    """Whether TensorRT has kernels of integers for a convolution (ModelOpt, ``find_nodes_from_convs_to_exclude``)."""
+    if min(channels) >= LEAST:
+        return True
+    if groups == 1:
+        return max(channels) >= LEAST and any(count % STEP == 0 for count in channels) and len(set(sides)) == 1
+    return channels[0] % STEP == 0 and min(sides) >= SIDE
+
+
+def vectors(model: Any, graph: Graph) -> set[str]:
+    """Names of the products of a single row and a matrix, at the likeliest size of the graph's inputs: tensor cores multiply matrices."""
+    described = need("onnx", extra="build").shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*described.value_info, *described.input)}
+    rows = {name: [graph.ranges[size.dim_param][1] if size.dim_param in graph.ranges else size.dim_value for size in shape] for name, shape in shapes.items()}
+    return {node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and rows.get(node.input[0], [])[:-1] == [1]}
 
 
 def _shortcut(model: Any, node: Any, chosen: set[str]) -> str:

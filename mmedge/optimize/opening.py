@@ -13,7 +13,7 @@ from mmedge.features import cpu_flags
 from mmedge.runner import Candidate, Engine, Runner, load_backend
 from mmedge.target import Target
 
-ON_CPU = {"ort": {"providers": ("CPUExecutionProvider",)}}
+ON_CPU = {"ort": {"providers": ("CPUExecutionProvider",), "fuse_pairs": False}}
 STAND_IN = "judged by onnxruntime on the CPU"
 """What is noted of a candidate whose own backend cannot open it here."""
 

@@ -15,8 +15,11 @@ from mmedge.backends.tensorrt.build import build
 from mmedge.backends.tensorrt.network import parse, types
 from mmedge.optimize import fp16
 from mmedge.optimize.made import maker
+from mmedge.optimize.opening import opened
 from mmedge.optimize.rounding import run
 from mmedge.quantization import Static, WeightOnly
+from mmedge.runner import Candidate
+from mmedge.target import Target
 
 BLOCKS = WeightOnly(block_size=64)
 FLOAT_ONLY = {"Softmax", "LayerNormalization", "Relu", "Clip", "GlobalAveragePool", "Tanh"}
@@ -68,12 +71,12 @@ def test_pairs_stand_before_weighted_operators_and_shortcuts_alone(name, tmp_pat
     backs = {name: kinds.count("DequantizeLinear") for name, kinds in fed.items() if "DequantizeLinear" in kinds}
     if name == "attends":
         assert backs == {"up": 2, "down": 2}
-    else:  # the stem has 3 channels: it stays in fp32; the sum has one pair, on what came around the convolutions
-        assert {key: count for key, count in backs.items() if key in ("wide", "depth", "narrow", "head")} == {"wide": 2, "depth": 2, "narrow": 2, "head": 2}
+    else:  # the sum has one pair, on what came around the convolutions
+        assert {key: backs[key] for key in ("stem", "wide", "depth", "narrow", "head")} == dict.fromkeys(("stem", "wide", "depth", "narrow", "head"), 2)
         (add,) = [node for node in model.graph.node if node.op_type == "Add"]
         assert [made_by[name].op_type for name in add.input] == ["Conv", "DequantizeLinear"]
-        assert sum(backs.values()) == 9
-        assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 4, "a tensor that two operators take is rounded once"
+        assert sum(backs.values()) == 11
+        assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 5, "a tensor that two operators take is rounded once"
     assert not [node for node in model.graph.node if node.op_type in FLOAT_ONLY and "DequantizeLinear" in fed[node.name]]
 
 
@@ -82,6 +85,36 @@ def test_what_is_narrow_stays_in_fp32_and_is_named(tmp_path):
     one = made(Static(), graph(tmp_path / "g.onnx", text, w=normal(64, 64), thin=normal(64, 8)), [{"x": normal(3, 64)}], tmp_path / "out")
     assert one.kept_float == ("thin",)
     assert one.integer == 1
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "rounded"),
+    [
+        ((16, 3, 3, 3), "", True),
+        ((12, 3, 3, 3), "", False),
+        ((20, 3, 3, 3), "", False),
+        ((16, 3, 3, 5), "", False),
+        ((32, 1, 3, 3), "group=32", True),
+        ((32, 1, 1, 1), "group=32", False),
+        ((36, 1, 3, 3), "group=36", False),
+        ((32, 16, 1, 1), "group=2", True),
+    ],
+)
+def test_small_convolutions_are_rounded_where_there_are_kernels(weight, options, rounded, tmp_path):
+    """The rules of NVIDIA's ModelOpt, by its own tables of channels and sides."""
+    groups = int(options.partition("=")[2] or 1)
+    attributes = f"<{options}>" if options else ""
+    text = f"g (float[n, {weight[1] * groups}, 8, 8] x) => (float[n, 64, h, w] y) {{ [small] a = Conv{attributes}(x, k)\n [on] y = Conv(a, k2) }}"
+    given = graph(tmp_path / "g.onnx", text, k=normal(*weight), k2=normal(64, weight[0], 3, 3))
+    assert ("small" not in made(Static(), given, [{"x": normal(2, weight[1] * groups, 8, 8)}], tmp_path / "o").kept_float) == rounded
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(1, ("one",)), (4, ())])
+def test_a_vector_times_a_matrix_stays_as_it_is(rows, kept, tmp_path):
+    """At the likeliest size: tensor cores have nothing to do with one row. One of three dimensions is a sequence, which may be longer."""
+    text = "g (float[n, 64] x, float[n, t, 64] s) => (float[n, 64] y, float[n, t, 64] z) { [one] y = MatMul(x, w)\n [many] z = MatMul(s, v) }"
+    given = replace(graph(tmp_path / "g.onnx", text, w=normal(64, 64), v=normal(64, 64)), ranges={"n": (1, rows, 8), "t": (1, 1, 8)})
+    assert made(Static(), given, [{"x": normal(3, 64), "s": normal(3, 2, 64)}], tmp_path / "o").kept_float == kept
 
 
 def test_a_channel_of_zeros_has_a_scale(tmp_path):
@@ -147,6 +180,18 @@ def test_what_the_variant_keeps_in_fp32_stays_there(tmp_path):
     assert made_by["y"].op_type == "LayerNormalization"
     (down,) = [node for node in model.graph.node if node.name == "down"]
     assert [made_by[key].op_type for key in down.input] == ["DequantizeLinear"] * 2, "no Cast between: TensorRT would not see a product of integers"
+
+
+def test_it_is_judged_by_what_its_pairs_say(tmp_path):
+    """onnxruntime makes operators of integers of them, which on the CPU are wrong for some graphs whose scales are in fp16: its stand-in does not."""
+    text = "g (float[n, 32, 4, 4] x) => (float[n, 32, 4, 4] y) { [one] a = Conv(x, k, b)\n [two] y = Conv(a, l, b) }"
+    given = graph(tmp_path / "g.onnx", text, k=normal(32, 32, 1, 1), l=normal(32, 32, 1, 1, seed=1), b=normal(32))
+    feeds = {"x": normal(1, 32, 4, 4)}
+    one = made(Static(), halved(given), [feeds], tmp_path / "o")
+    exact, fused = run(one.file, feeds)["y"], run(one.file, feeds, optimise=True)["y"]
+    with opened("tensorrt", Candidate(replace(given, path=one.file, precision="int8"), "int8"), Target.load("jetson")) as runner:
+        got = runner.run(feeds)["y"]
+    assert relative(got, exact) < 1e-5 < relative(fused, exact)
 
 
 def test_scales_are_numbers_of_fp16_and_reach_the_largest(tmp_path):

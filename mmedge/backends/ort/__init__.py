@@ -50,6 +50,8 @@ class Options(Document):
     """In order of preference; those that this build of the runtime lacks are passed over."""
     threads: int = Field(default=0, ge=0)
     """0 lets the runtime choose."""
+    fuse_pairs: bool = True
+    """Whether operators between pairs of quantizing and back compute with integers. Where scales are in fp16, 1.31.1 then gives nonsense on the CPU."""
 
 
 def probe(target: Target | None = None) -> Facts:
@@ -126,6 +128,8 @@ class OrtRunner:
         # and to stop its spinning takes 4 % of a run of 0.1 ms.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "1")
         settings.add_session_config_entry("session.force_spinning_stop", "0" if one_thread else "1")
+        if not options.fuse_pairs:
+            settings.add_session_config_entry("session.disable_quant_qdq", "1")
         if profile:
             settings.enable_profiling, settings.profile_file_prefix = True, str(profile)
         try:
