@@ -78,30 +78,31 @@ def distill(
 
     bench = Bench(built, found, samples, its, training, out / f"{role}.training", accelerator, planned, report)
     made, trained = runs(bench, seeds, ablate)
-    document = Distillation(
-        recipe=recipe.name,
-        role=role,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        data=data.name,
-        fingerprint=samples.fingerprint,
-        fold=its.fold,
-        train=len(its.train),
-        validation=len(its.validation),
-        test=len(its.test),
-        judged=JUDGED,
-        arms=arms(made),
-        differences=differences(made, JUDGED),
-        seeds=_seeds(made),
-        seconds=round(time.perf_counter() - started_s, 1),
-        machine=machine(),
-        packages=versions("torch", "transformers", "accelerate", "numpy", "pillow"),
-    )
+    document = _document(bench, made, {"recipe": recipe.name, "role": role, "data": data.name, "seconds": round(time.perf_counter() - started_s, 1)})
     if accelerator.is_main_process:
         save_checkpoint(out / role, trained.model, trained.words)
         replace_file(out / "report.json", dump_json(document).encode())
         if have("altair") and have("vl_convert"):
             replace_file(out / "curves.svg", curves(document).encode())
     return document
+
+
+def _document(bench: Bench, made: Sequence[Run], named: dict[str, Any]) -> Distillation:
+    return Distillation(
+        **named,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        fingerprint=bench.samples.fingerprint,
+        fold=bench.its.fold,
+        train=len(bench.its.train),
+        validation=len(bench.its.validation),
+        test=len(bench.its.test),
+        judged=JUDGED,
+        arms=arms(made),
+        differences=differences(made, JUDGED),
+        seeds=_seeds(made),
+        machine=machine(),
+        packages=versions("torch", "transformers", "accelerate", "numpy", "pillow"),
+    )
 
 
 def _seeds(made: Sequence[Run]) -> Seeds | None:

@@ -52,7 +52,7 @@ def features(built: Built, samples: Samples, training: Training, weights: str, v
         MmedgeError: a picture cannot be decoded, the features do not fit into memory, or the cache cannot be written.
     """
     model, views = built.model.eval(), training.views
-    hold_features(len(samples), views, model.towers["image"].encoder.width)
+    hold_features(len(samples), views, _encoder(model, "image").width)
     reader = Reader(samples.data)
     of_pictures = {"output": "pooled", "weights": weights, "data": samples.fingerprint, "views": views, **versions}
     of_pictures |= {"augment": list(training.augment), "seed": training.seed} if views > 1 else {}
@@ -87,7 +87,7 @@ def _read_texts(built: Built, texts: Sequence[str], weights: str, versions: Mapp
             return {"pooled": built.model.encode("text", {name: torch.from_numpy(value) for name, value in tokens.items()}).pooled.numpy()}
 
     if not texts:
-        return torch.zeros(0, built.model.towers["text"].encoder.width)
+        return torch.zeros(0, _encoder(built.model, "text").width)
     return torch.from_numpy(outputs({"output": "pooled", "weights": weights, "texts": list(texts), **versions}, len(texts), read, report)["pooled"])
 
 
@@ -96,7 +96,9 @@ class Heads(nn.Module):
 
     def __init__(self, model: DualEncoder) -> None:
         super().__init__()
-        self.image, self.text = model.towers["image"].head, model.towers["text"].head
+        towers: Any = model.towers
+        self.image: nn.Module = towers["image"].head
+        self.text: nn.Module = towers["text"].head
         self.logit_scale, self.logit_bias = model.logit_scale, model.logit_bias
         self._dropout = model.config.dropout
 
@@ -184,5 +186,10 @@ def _same(found: Features) -> Numbers:
 
 def _pseudo(model: DualEncoder, found: Features, pictures: Tensor) -> Tensor:
     """The classifier's rows as pictures [classes, D]: as long as pictures' features are."""
-    rows: Tensor = model.towers["image"].encoder.network._fc.weight.detach()
+    rows: Tensor = _encoder(model, "image").network._fc.weight.detach()
     return nn.functional.normalize(rows, dim=-1) * found.pictures[pictures, 0].norm(dim=-1).mean()
+
+
+def _encoder(model: DualEncoder, modality: str) -> Any:
+    towers: Any = model.towers
+    return towers[modality].encoder

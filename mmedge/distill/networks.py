@@ -44,7 +44,8 @@ class Built:
         """The same encoders with new heads, which follow from the seed."""
         config = self.model.config.model_copy(update={"dropout": training.dropout, "width": training.network.width, "conse": training.network.conse})
         torch.manual_seed(training.seed)
-        made = DualEncoder(config, {"image": self.model.towers["image"].encoder, "text": self.model.towers["text"].encoder})
+        towers: Any = self.model.towers
+        made = DualEncoder(config, {"image": towers["image"].encoder, "text": towers["text"].encoder})
         return replace(self, model=made)
 
 

@@ -171,8 +171,9 @@ class _Loop:
         told = Told(step=step, loss=sums.pop("loss"), terms=sums)
         self.losses.append(told)
         if self.log:
-            for name, value in {"loss": told.loss, **{f"terms/{name}": value for name, value in sums.items()}}.items():
-                self.log.add_scalar(name, value, step)
+            self.log.add_scalar("loss", told.loss, step)
+            for name, term in sums.items():
+                self.log.add_scalar(f"terms/{name}", term, step)
 
     def _forward(self, chosen: Chosen, step: int, part: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss over a part of the batch, which is shared among the processes."""
@@ -182,7 +183,7 @@ class _Loop:
         inputs = {name: value.to(self.accelerator.device) for name, value in self.work.inputs(mine, step).items()}
         outputs: dict[str, Tensor] = self.module(**inputs)
         if count > 1:
-            outputs = {name: _Gathered.apply(value) if value.dim() else value for name, value in outputs.items()}
+            outputs = {name: _gathered(value) if value.dim() else value for name, value in outputs.items()}
         self.outputs = outputs
         return self.work.losses(outputs, chosen, step)
 
@@ -194,8 +195,8 @@ class _Loop:
         """Raises MmedgeError: it is not finite. The weights are still those of the step before."""
         if bool(torch.isfinite(value.detach()).all()):
             return
-        rows = torch.stack([torch.isfinite(one).flatten(1).all(1) for one in self.outputs.values() if one.dim() > 1 and len(one) == len(chosen)] or [])
-        bad = chosen[~rows.all(0).cpu().numpy()] if len(rows) else chosen
+        good = [torch.isfinite(one).flatten(1).all(1).cpu().numpy() for one in self.outputs.values() if one.dim() > 1 and len(one) == len(chosen)]
+        bad = chosen[~np.logical_and.reduce(good)] if good else chosen
         names = [self.work.keys[index] for index in (bad if len(bad) else chosen)]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         kept = states.steps(self.folder)
@@ -263,7 +264,10 @@ def _stream(epoch: int, count: int, seed: int) -> Iterator[Chosen]:
 def _optimizer(module: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     """Biases, norms and temperatures do not decay."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
-    groups = [{"params": [one for one in weights if one.dim() > 1]}, {"params": [one for one in weights if one.dim() < 2], "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": [one for one in weights if one.dim() > 1]},
+        {"params": [one for one in weights if one.dim() < 2], "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW([one for one in groups if one["params"]], lr=plan.learning_rate, weight_decay=plan.weight_decay)
 
 
@@ -281,3 +285,8 @@ class _Gathered(torch.autograd.Function):
         total = gradients[0].clone()
         torch.distributed.all_reduce(total)
         return total.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+
+
+def _gathered(value: Tensor) -> Tensor:
+    made: Tensor = _Gathered.apply(value)
+    return made
