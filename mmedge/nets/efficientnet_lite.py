@@ -61,12 +61,12 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Block(nn.Module):
-    """Inverted bottleneck: widen, filter each channel, project, and add the input where shapes allow it."""
+    """Inverted bottleneck: widen, filter each channel, project, and add the input but in the first repeat of a stage, whose shape is another."""
 
-    def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int, adds: bool) -> None:
         super().__init__()
         wide = channels * expansion
-        self.expands, self.adds = expansion > 1, stride == 1 and channels == out
+        self.expands, self.adds = expansion > 1, adds
         if self.expands:
             self._expand_conv = SameConv(channels, wide, 1, bias=False)
             self._bn0 = _norm(wide)
@@ -93,7 +93,7 @@ class EfficientNetLite(nn.Module):
         blocks, channels = [], config.stem
         for repeats, kernel, stride, expansion, out in config.stages:
             for repeat in range(repeats):
-                blocks.append(Block(channels, out, kernel, stride if repeat == 0 else 1, expansion))
+                blocks.append(Block(channels, out, kernel, stride if repeat == 0 else 1, expansion, adds=repeat > 0))
                 channels = out
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = SameConv(channels, config.features, 1, bias=False)

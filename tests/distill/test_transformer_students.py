@@ -200,3 +200,23 @@ def test_what_has_no_known_place_is_refused():
     with pytest.raises(MmedgeError, match=r"relative_attention_bias.* is not known how to make it") as told:
         smaller(teacher, residual=0.5)
     assert "give depth alone" in told.value.fix
+
+
+def test_sizes_that_a_network_does_not_take():
+    """wav2vec 2.0 cuts its stream into groups."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    sizes = {"num_hidden_layers": 2, "hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 40}
+    convolutions = {"conv_dim": (8,), "conv_stride": (2,), "conv_kernel": (2,), "num_feat_extract_layers": 1}
+    teacher = Wav2Vec2Model(Wav2Vec2Config(**sizes, **convolutions, num_conv_pos_embedding_groups=8, num_conv_pos_embeddings=4))
+    assert smaller(teacher, depth=0.5).config.num_hidden_layers == 1
+    with pytest.raises(MmedgeError, match=r"no Wav2Vec2Model is this small: .*divisible by groups"):
+        smaller(teacher, residual=0.5)
+
+
+def test_layers_of_different_sizes_are_refused():
+    from transformers import SwinConfig, SwinModel
+
+    teacher = SwinModel(SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1, 1, 1], num_heads=[1, 2, 2], window_size=2))
+    with pytest.raises(MmedgeError, match="the layers of a SwinModel are not all of one shape"):
+        smaller(teacher, depth=0.5)

@@ -128,15 +128,10 @@ def inherit(teacher: Any, config: Any, kept: Kept) -> Any:
     except (ValueError, TypeError) as error:
         raise MmedgeError(f"no {type(teacher).__name__} is this small: {first_line(error)}", "choose other fractions") from error
     theirs = teacher.state_dict()
-    found = {}
-    for name, weight in student.state_dict().items():
-        source = _source(name, kept.layers)
-        if source not in theirs:
-            raise MmedgeError(
-                f"the teacher has no weights for {name} of the student", "choose another teacher: this one's config does not say how many layers it has"
-            )
-        found[name] = _cut(source, theirs[source], weight.shape, kept, teacher.config)
-    student.load_state_dict(found)
+    sources = {name: _source(name, kept.layers) for name in student.state_dict()}
+    if not theirs.keys() >= set(sources.values()):
+        raise MmedgeError(f"the layers of a {type(teacher).__name__} are not all of one shape", "give a teacher whose layers are, or leave its depth as it is")
+    student.load_state_dict({name: _cut(sources[name], theirs[sources[name]], one.shape, kept, teacher.config) for name, one in student.state_dict().items()})
     student.tie_weights()
     if getattr(teacher, "generation_config", None) is not None:
         student.generation_config = _generation(teacher.generation_config, list(kept.layers.values())[-1])
