@@ -112,7 +112,12 @@ def make_trained(folder: Path, complete: bool = True, conse: float = 0.5, simila
     config = DualEncoderConfig(image=image, text=TEXT, width=20, conse=conse, similarity=similarity)
     model = spread(DualEncoder(config), scale=0.5)
     with torch.no_grad():
-        model.logit_scale.fill_(2.0)
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.weight.copy_(1 + norm.weight)
+            norm.momentum = 1.0
+        model.train().towers["image"].encoder(pixel_values=torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(2)))
+        model.eval().logit_scale.fill_(2.0)
         if conse:
             model.set_classes(torch.randn(12, 16, generator=torch.Generator().manual_seed(1)))
     save_checkpoint(folder, model, byte_tokenizer() if complete else None)
