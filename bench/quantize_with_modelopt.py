@@ -1,4 +1,4 @@
-"""NVIDIA's ModelOpt: ONNX with Q/DQ pairs for TensorRT, on a machine without a GPU."""
+"""NVIDIA's ModelOpt: ONNX with Q/DQ pairs by its own rules for TensorRT, made on a machine without a GPU."""
 
 from modelopt.onnx.quantization import quantize
 from quantize_peer import FEEDS, GRAPH, OUT, answer, feeds

@@ -26,6 +26,7 @@ COMPARISONS = [
     "profile_truth",
     "profile_peers",
     "nvidia",
+    "nvidia_modelopt",
     "quantize_makers",
     "quantize_peers",
 ]
