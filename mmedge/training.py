@@ -1,4 +1,4 @@
-"""How a recipe's model is trained: from which teacher, on which splits, by which objectives. It never names a device."""
+"""How a recipe's model is trained: on which splits, by which objectives. It never names a device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Kind = Literal[
     "attention",
 ]
 View = Literal["flip", "rotate", "crop", "background", "colour"]
-Control = Literal["conse", "dropped_layers", "majority_class", "nearest_caption", "shuffled_captions"]
+Control = Literal["conse", "shuffled_captions"]
 
 
 class Objective(Document):
@@ -41,19 +41,17 @@ class Objective(Document):
 class Network(Document):
     """What is trained, and what its encoders begin with. ``mmedge.nets.multimodal_config`` has what comes of it."""
 
-    kind: Literal["dual_encoder", "fusion"]
+    kind: Literal["dual_encoder"]
     image: str = ""
     """Among the model's files: a ``.pth`` of EfficientNet-Lite, or a folder of transformers with its slash (``image/``)."""
     text: str = ""
-    audio: str = ""
+    """A folder of transformers, with its slash."""
     classes: str = ""
     """The names of the picture encoder's classes, a JSON list among the model's files: for ``conse`` and ``pseudo_pairs``."""
     width: int = Field(default=256, gt=0)
     """Of the space in which modalities meet."""
     conse: float = Field(default=0.0, ge=0)
     """The weight of the ConSE score (Norouzi et al. 2013) beside the trained cosine."""
-    fusion: Literal["concat", "weighted_sum", "deep", "cross_attention"] = "concat"
-    head: Literal["classify", "match"] = "classify"
 
 
 class Splits(Document):
@@ -94,28 +92,17 @@ class Student(Document):
     """``pruned``: only the tokens that the data's texts use."""
 
 
-class Lora(Document):
-    """Low-rank matrices beside the frozen ones (Hu et al. 2021); merged when training ends."""
-
-    rank: int = Field(gt=0)
-    alpha: float = Field(default=16.0, gt=0)
-    targets: tuple[str, ...] = ()
-    """Ends of the names of the layers; empty: every projection of attention."""
-
-
 class Training(Document):
-    """``[models.ROLE.train]``: what ``mmedge distill`` does. Only ``splits`` and ``network`` have no default."""
+    """``[models.ROLE.train]``: what ``mmedge distill`` does. The encoders stay as they are, and heads on them are trained.
+
+    Only ``splits`` and ``network`` have no default.
+    """
 
     network: Network
     splits: Splits
     data: tuple[str, ...] = ("image", "text")
     """Columns that are needed."""
-    teacher: str = ""
-    """A role of the recipe, or a source; empty: nobody, the model learns from the data alone."""
-    student: Student | None = None
     objectives: tuple[Objective, ...] = (Objective(kind="contrastive"),)
-    tune: Literal["heads", "all"] | Lora = "heads"
-    """``heads``: the encoders stay frozen, and what they give is computed once. ``all``: every weight."""
     steps: int | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
     """Instead of ``steps``; 30 where neither is given."""
@@ -135,8 +122,6 @@ class Training(Document):
     augment: tuple[View, ...] = ("flip", "rotate", "crop", "background", "colour")
     pseudo_pairs: float = Field(default=0.0, ge=0)
     """How often each class of the picture encoder's classifier is shown in an epoch: its row of the last layer as a picture, its name as the text."""
-    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """How often a modality is left out of a sample."""
     early_stop: int = Field(default=0, ge=0)
     """Evaluations on validation without an improvement until it stops; 0: never."""
     evaluations: int = Field(default=10, gt=0)

@@ -52,8 +52,6 @@ class Built:
 def build(training: Training, folder: Path) -> Built:
     """Raises MmedgeError: an encoder is not named, damaged or of an unknown kind; ConSE or pseudo-pairs want classes that are not named."""
     asked = training.network
-    if asked.kind != "dual_encoder":
-        raise MmedgeError(f"a network of the kind {asked.kind} is not trained yet", 'use kind = "dual_encoder"')
     image, picture = _image(asked, folder)
     where = _folder(asked, "text", folder)
     words = tokenizer(where)
