@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 
 from mmedge import fallback, features
 from mmedge.backends.tensorrt import flavour as flavours
@@ -78,7 +79,7 @@ def rechoose(bundle: Bundle, offers: Sequence[Offer], target: Target, report: Re
     made, asked = dict(there), datetime.now(timezone.utc).isoformat()
     for role, quantized in there.items():
         choices = {
-            offer.key: _anew(bundle, offer, Bench(target, offer.golden.graph(offer.key)[0], report, asked=asked), quantized)
+            offer.key: _anew(bundle, offer, Bench(target, offer.golden.graph(offer.key)[0], partial(_of, report, offer.name), asked=asked), quantized)
             for offer in offers
             if offer.role == role and offer.key in quantized.graphs
         }
@@ -88,6 +89,10 @@ def rechoose(bundle: Bundle, offers: Sequence[Offer], target: Target, report: Re
             if warning not in quantized.warnings:
                 report(f"{role}: {warning}")
     bundle.manifest = bundle.manifest.model_copy(update={"quantized": {**bundle.manifest.quantized, target.name: made}})
+
+
+def _of(report: Report, name: str, line: str) -> None:
+    report(f"{name}: {line}")
 
 
 def _only_builds(target: Target) -> bool:
@@ -103,7 +108,7 @@ def _anew(bundle: Bundle, offer: Offer, bench: Bench, quantized: Quantized) -> C
         if not rated.usable:
             others.append(rated.model_copy(update=UNTIMED))
         elif why := _unfit(bundle, offer, rated, target, anew=True):
-            bench.report(f"{offer.name}: {rated.name} is not measured: {why}")
+            bench.report(f"{rated.name} is not measured: {why}")
             others.append(rated.model_copy(update=UNTIMED))
         else:
             bound = () if rated.backend == "tensorrt" else features.rests_on(rated.precision)

@@ -224,6 +224,7 @@ def test_for_real(toy_bundle, mmedge, monkeypatch):
     quantized_toy(toy_bundle)
     status, _, said = mmedge("compile", toy_bundle, "--target", "cpu", "--rechoose")
     assert status == 0, said
+    assert "eyes/image_encoder: ort quick: " in said
     found = quantized_of(toy_bundle).graphs[KEY]
     assert all(one.ratio is not None and one.memory_mb is not None for one in found.rated)
     assert placed(toy_bundle).made_of == found.of(found.chosen).made_of
