@@ -2,9 +2,9 @@
 
 TensorRT does what the pairs say: one that is missing leaves an operator in high precision, one too many costs time. So they stand before operators with weights
 alone, and where a convolution's result is added to a shortcut, on the shortcut, which makes the sum a part of the convolution; none stands around attention,
-norms and activation functions (NVIDIA, "Working with quantized types"), nor around what ModelOpt finds no kernels for: narrow matrices, vectors times matrices,
-some small convolutions. A table that rows are looked up in is stored in 8 bits, and looked up in what that is turned back into. The rest is in fp16 where the
-graph can be, see ``nvidia_half``.
+norms and activation functions (NVIDIA, "Working with quantized types"), nor around what ModelOpt finds no kernels for: narrow matrices and some small
+convolutions. ModelOpt leaves out vectors times matrices, too: here they are in, since their time goes to reading weights. A table that rows are looked up in is
+stored in 8 bits, and looked up in what that is turned back into. The rest is in fp16 where the graph can be, see ``nvidia_half``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def make(graph: Graph, feeds: Feeding, out: Path, options: Quantize, keep: Colle
     weighted = weights_of(model)
     with refusing("mmedge", graph):
         stored = tables(model, keep)
-        able = [node for node in model.graph.node if node.name in weighted.keys() - vectors(model, graph) and node.name not in keep]
+        able = [node for node in model.graph.node if node.name in weighted and node.name not in keep]
         chosen = {node.name: node for node in able if channel_axis(model, node) is not None}
         tied = [node for table in stored for node in table.products]
         shortcuts = {tensor: node for node in model.graph.node if (tensor := _shortcut(model, node, set(chosen)))}
@@ -89,14 +89,6 @@ def _has_kernels(channels: tuple[int, ...], sides: tuple[int, ...], groups: int)
     if groups == 1:
         return max(channels) >= LEAST and any(count % STEP == 0 for count in channels) and len(set(sides)) == 1
     return channels[0] % STEP == 0 and min(sides) >= SIDE
-
-
-def vectors(model: Any, graph: Graph) -> set[str]:
-    """Names of the products of a single row and a matrix, at the likeliest size of the graph's inputs: tensor cores multiply matrices."""
-    described = need("onnx", extra="build").shape_inference.infer_shapes(model).graph
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*described.value_info, *described.input)}
-    rows = {name: [graph.ranges[size.dim_param][1] if size.dim_param in graph.ranges else size.dim_value for size in shape] for name, shape in shapes.items()}
-    return {node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and rows.get(node.input[0], [])[:-1] == [1]}
 
 
 def _shortcut(model: Any, node: Any, chosen: set[str]) -> str:

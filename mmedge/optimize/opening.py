@@ -13,7 +13,9 @@ from mmedge.features import cpu_flags
 from mmedge.runner import Candidate, Engine, Runner, load_backend
 from mmedge.target import Target
 
-ON_CPU = {"ort": {"providers": ("CPUExecutionProvider",), "fuse_pairs": False}}
+ON_CPU = {"ort": {"providers": ("CPUExecutionProvider",)}}
+AS_WRITTEN = {"ort": {**ON_CPU["ort"], "fuse_pairs": False}}
+"""In another's place: pairs are computed as they stand."""
 STAND_IN = "judged by onnxruntime on the CPU"
 """What is noted of a candidate whose own backend cannot open it here."""
 
@@ -41,7 +43,7 @@ def opened(backend: str, candidate: Candidate, target: Target) -> Iterator[Runne
         MmedgeError: the runtime is not installed, or refuses the graph.
     """
     if stands_in(backend, target):
-        with load_backend("ort").open(Engine(candidate), target.model_copy(update={"options": ON_CPU})) as runner:
+        with load_backend("ort").open(Engine(candidate), target.model_copy(update={"options": AS_WRITTEN})) as runner:
             yield runner
         return
     module = load_backend(backend)
@@ -52,7 +54,7 @@ def opened(backend: str, candidate: Candidate, target: Target) -> Iterator[Runne
 def identity(backend: str, candidate: Candidate, target: Target) -> dict[str, Any]:
     """For the keys of steps: all that the outputs of an opened candidate depend on."""
     if stands_in(backend, target):
-        backend, target = "ort", target.model_copy(update={"options": ON_CPU})
+        backend, target = "ort", target.model_copy(update={"options": AS_WRITTEN})
     options = load_backend(backend).options(target)
     return {
         "backend": backend,

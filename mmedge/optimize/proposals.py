@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from mmedge.errors import MmedgeError
 from mmedge.family import offered
 from mmedge.features import cpu_flags
 from mmedge.need import NotInstalled
-from mmedge.optimize import feeding, sensitivity
-from mmedge.optimize.made import Made, maker
+from mmedge.optimize import feeding, proto, sensitivity
+from mmedge.optimize.integer import weights_of
+from mmedge.optimize.made import WORTH, Made, maker, own_bytes
 from mmedge.optimize.nvidia_half import VARIANT
 from mmedge.optimize.opening import runs_here
 from mmedge.optimize.steps import step, versions
@@ -29,6 +31,9 @@ from mmedge.target import Precision
 
 TOOLS = {"ort": ("onnxruntime", "onnx", "numpy"), "openvino": ("openvino", "nncf", "numpy"), "tensorrt": ("onnxruntime", "onnx", "numpy")}
 """Backend -> the packages that have a part in the graphs that are made for it."""
+
+IN_INTEGERS = 0.25
+"""What is left of the bytes of what is not kept in fp32."""
 
 OUTPUT_MATRIX = "output-matrix"
 """The method of onnxruntime's own candidate in 8 bits."""
@@ -108,7 +113,7 @@ def make(work: Work, key: str, backend: str, options: Quantize, keep: Sequence[s
 
 
 def ranked(work: Work, key: str, backend: str, options: Quantize) -> tuple[str, ...]:
-    """The nodes that a method quantizes, those first that lose most by it. Raises MmedgeError: the tool refuses the graph."""
+    """The nodes that a method quantizes and that may stay in float, those first that lose most by it. Raises MmedgeError: the tool refuses the graph."""
     graph = work.bundle.graph(work.role, key)
 
     def rank(folder: Path) -> None:
@@ -117,7 +122,17 @@ def ranked(work: Work, key: str, backend: str, options: Quantize) -> tuple[str, 
 
     depends = {"graph": _sha256s(graph), "options": options.model_dump(mode="json"), "feeds": [feeding.key(work), key], "flags": list(cpu_flags())}
     with step("ranked", {**depends, "backend": backend, **versions(*TOOLS[backend])}, rank) as folder:
-        return tuple((folder / "nodes").read_text(encoding="utf-8").splitlines())
+        found = (folder / "nodes").read_text(encoding="utf-8").splitlines()
+    stay = indispensable(graph)
+    return tuple(node for node in found if node not in stay)
+
+
+def indispensable(graph: Graph) -> frozenset[str]:
+    """Nodes whose weights are so much of a graph (a decoder's vocabulary) that in fp32 they alone make it not worth its bytes."""
+    model = proto.load(graph, filled=False)
+    size_bytes = {tensor.name: 4 * prod(tensor.dims) for tensor in model.graph.initializer}
+    least = (WORTH - IN_INTEGERS) / (1 - IN_INTEGERS) * own_bytes(graph)
+    return frozenset(node for node, weight in weights_of(model).items() if size_bytes[weight] > least)
 
 
 def _lacking(backend: str, work: Work) -> str:

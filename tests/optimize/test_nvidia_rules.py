@@ -109,14 +109,6 @@ def test_small_convolutions_are_rounded_where_there_are_kernels(weight, options,
     assert ("small" not in made(Static(), given, [{"x": normal(2, weight[1] * groups, 8, 8)}], tmp_path / "o").kept_float) == rounded
 
 
-@pytest.mark.parametrize(("rows", "kept"), [(1, ("one",)), (4, ())])
-def test_a_vector_times_a_matrix_stays_as_it_is(rows, kept, tmp_path):
-    """At the likeliest size: tensor cores have nothing to do with one row. One of three dimensions is a sequence, which may be longer."""
-    text = "g (float[n, 64] x, float[n, t, 64] s) => (float[n, 64] y, float[n, t, 64] z) { [one] y = MatMul(x, w)\n [many] z = MatMul(s, v) }"
-    given = replace(graph(tmp_path / "g.onnx", text, w=normal(64, 64), v=normal(64, 64)), ranges={"n": (1, rows, 8), "t": (1, 1, 8)})
-    assert made(Static(), given, [{"x": normal(3, 64), "s": normal(3, 2, 64)}], tmp_path / "o").kept_float == kept
-
-
 def test_a_channel_of_zeros_has_a_scale(tmp_path):
     weight = normal(64, 64)
     weight[:, 3] = 0
