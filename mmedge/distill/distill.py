@@ -21,7 +21,7 @@ from mmedge.distill.networks import build
 from mmedge.distill.report import Distillation, Run, Seeds, arms, differences
 from mmedge.distill.samples import parts, read
 from mmedge.distill.training import Plan, processes
-from mmedge.documents import dump_json, replace_file
+from mmedge.documents import disk_error, dump_json, replace_file
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import Data
 from mmedge.need import have
@@ -65,6 +65,10 @@ def distill(
     role, model, training = _chosen(recipe, role)
     samples = read(data, training)
     its = parts(samples, training, fold)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(out, error) from error
     accelerator = processes(training.precision)
     report = report if accelerator.is_main_process else lambda line: None
     folder = load.checkpoint(model, offline=offline, trace=report)

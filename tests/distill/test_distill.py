@@ -141,3 +141,9 @@ def test_too_little_memory(asked, monkeypatch, free, fix):
     what, how = lines(asked(train="views = 7"))
     assert "the features of 12 pictures in 7 views take" in what
     assert fix in how
+
+
+def test_a_file_in_the_place_of_the_folder(asked, tmp_path):
+    (tmp_path / "made").write_bytes(b"mine")
+    assert f"cannot write {tmp_path / 'made'}: File exists" in lines(asked())[0]
+    assert (tmp_path / "made").read_bytes() == b"mine"
