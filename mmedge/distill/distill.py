@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import fmean, stdev
@@ -16,22 +16,19 @@ from mmedge import cache
 from mmedge.build import load
 from mmedge.distill.arms import Bench, runs
 from mmedge.distill.curves import curves
-from mmedge.distill.frozen import JUDGED, features
-from mmedge.distill.networks import build
 from mmedge.distill.report import Distillation, Run, Seeds, arms, differences
-from mmedge.distill.samples import parts, read
+from mmedge.distill.samples import Samples, parts, read
+from mmedge.distill.subject import Given, Report, subject
 from mmedge.distill.training import Plan, processes
 from mmedge.documents import disk_error, dump_json, replace_file
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import Data
 from mmedge.need import have
-from mmedge.nets.multimodal_checkpoint import save_checkpoint
 from mmedge.optimize.steps import versions
 from mmedge.profile.machine import machine
 from mmedge.recipe import Model, Recipe
 from mmedge.training import Training
 
-Report = Callable[[str], None]
 EPOCHS = 30.0
 """Where the recipe says nothing."""
 
@@ -73,44 +70,43 @@ def distill(
     report = report if accelerator.is_main_process else lambda line: None
     folder = load.checkpoint(model, offline=offline, trace=report)
     weights = cache.tree_sha256(cache.index_of(folder))
-    built = build(training, folder)
     with accelerator.main_process_first():
-        found = features(built, samples, training, weights, versions("torch", "transformers", "pillow"), report)
+        what = subject(Given(training, folder, weights, samples, its, report))
 
     def planned(one: Training, count: int, name: str) -> Plan:
         return plan_of(one, count, {"arm": name, "weights": weights, "data": samples.fingerprint, "fold": its.fold})
 
-    bench = Bench(built, found, samples, its, training, out / f"{role}.training", accelerator, planned, report)
+    bench = Bench(what, its, training, out / f"{role}.training", accelerator, planned, report)
     made, trained = runs(bench, seeds, ablate)
-    document = _document(bench, made, {"recipe": recipe.name, "role": role, "data": data.name, "seconds": round(time.perf_counter() - started_s, 1)})
+    document = _document(bench, samples, made, {"recipe": recipe.name, "role": role, "data": data.name, "seconds": round(time.perf_counter() - started_s, 1)})
     if accelerator.is_main_process:
-        save_checkpoint(out / role, trained.model, trained.words)
+        trained.save(out / role)
         replace_file(out / "report.json", dump_json(document).encode())
         if have("altair") and have("vl_convert"):
             replace_file(out / "curves.svg", curves(document).encode())
     return document
 
 
-def _document(bench: Bench, made: Sequence[Run], named: dict[str, Any]) -> Distillation:
+def _document(bench: Bench, samples: Samples, made: Sequence[Run], named: dict[str, Any]) -> Distillation:
     return Distillation(
         **named,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        fingerprint=bench.samples.fingerprint,
+        fingerprint=samples.fingerprint,
         fold=bench.its.fold,
         train=len(bench.its.train),
         validation=len(bench.its.validation),
         test=len(bench.its.test),
-        judged=JUDGED,
+        judged=bench.subject.judged,
         arms=arms(made),
-        differences=differences(made, JUDGED),
-        seeds=_seeds(made),
+        differences=differences(made, bench.subject.judged),
+        seeds=_seeds(made, bench.subject.judged),
         machine=machine(),
         packages=versions("torch", "transformers", "accelerate", "numpy", "pillow"),
     )
 
 
-def _seeds(made: Sequence[Run]) -> Seeds | None:
-    values = [found.estimate.value for run in made if run.kind in ("trained", "seed") and (found := run.metrics[JUDGED]).estimate]
+def _seeds(made: Sequence[Run], judged: str) -> Seeds | None:
+    values = [found.estimate.value for run in made if run.kind in ("trained", "seed") and (found := run.metrics[judged]).estimate]
     return Seeds(values=tuple(values), mean=fmean(values), deviation=stdev(values)) if len(values) > 1 else None
 
 

@@ -40,6 +40,11 @@ class Built:
     classes: tuple[str, ...]
     """How the picture encoder's classes are called, each a short text; empty where nobody asks."""
 
+    @property
+    def parameters(self) -> int:
+        """Of the whole model."""
+        return sum(one.numel() for one in self.model.parameters())
+
     def anew(self, training: Training) -> Built:
         """The same encoders with new heads, which follow from the seed."""
         config = self.model.config.model_copy(update={"dropout": training.dropout, "width": training.network.width, "conse": training.network.conse})
