@@ -163,7 +163,7 @@ MaxMb = Annotated[
 ]
 Slim = Annotated[bool, typer.Option("--slim", help="Keep only what was chosen, beside fp32. Other machines then have less to fall back on.")]
 Trained = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (name or file) with [models.ROLE.train].", show_default=False)]
-Distilled = Annotated[Path, typer.Option("--out", "-o", help="Gets a checkpoint for the role, report.json, curves.svg, and where trainings stand.")]
+Distilled = Annotated[Path, typer.Option("--out", "-o", help="Gets the checkpoint ROLE, ROLE.report.json, ROLE.curves.svg, and where trainings stand.")]
 Fold = Annotated[str | None, typer.Option(metavar="SPLIT", help="Test on this fold of the recipe. [default: its first]", show_default=False)]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Train so often, each from another seed; the first is kept.")]
 Ablate = Annotated[bool, typer.Option("--ablate", help="Also train without each part of the recipe in turn.")]

@@ -45,7 +45,8 @@ def distill(
     offline: bool = False,
     report: Report,
 ) -> Distillation:
-    """Train one model of a recipe, and write ``out/ROLE``, a checkpoint that ``mmedge export`` takes like any other, and ``out/report.json``.
+    """Train one model of a recipe, and write ``out/ROLE``, a checkpoint that ``mmedge export`` takes like any other, and
+    ``out/ROLE.report.json``.
 
     What was done already is not done again: an interrupted training goes on where it was.
 
@@ -81,9 +82,9 @@ def distill(
     document = _document(bench, samples, made, {"recipe": recipe.name, "role": role, "data": data.name, "seconds": round(time.perf_counter() - started_s, 1)})
     if accelerator.is_main_process:
         trained.save(out / role)
-        replace_file(out / "report.json", dump_json(document).encode())
+        replace_file(out / f"{role}.report.json", dump_json(document).encode())
         if have("altair") and have("vl_convert"):
-            replace_file(out / "curves.svg", curves(document).encode())
+            replace_file(out / f"{role}.curves.svg", curves(document).encode())
     return document
 
 

@@ -80,7 +80,7 @@ class Seeds(Document):
 
 
 class Distillation(Document):
-    """Schema ``mmedge.distillation/1``, what ``mmedge distill --json`` prints and writes to ``report.json``."""
+    """Schema ``mmedge.distillation/1``, what ``mmedge distill --json`` prints and writes to ``ROLE.report.json``."""
 
     schema_: Literal["mmedge.distillation/1"] = Field(default="mmedge.distillation/1", alias="schema")
     recipe: str

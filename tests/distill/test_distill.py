@@ -35,8 +35,8 @@ def test_a_recipe_becomes_a_checkpoint_that_is_exported_and_evaluated(asked, mme
     assert made["schema"] == "mmedge.distillation/1"
     assert [arm["name"] for arm in made["arms"]] == ["trained", "shuffled captions"]
     assert (made["fold"], made["train"], made["test"]) == ("one", 6, 6)
-    assert made == json.loads((tmp_path / "made" / "report.json").read_text())
-    assert "<svg" in (tmp_path / "made" / "curves.svg").read_text()
+    assert made == json.loads((tmp_path / "made" / "eyes.report.json").read_text())
+    assert "<svg" in (tmp_path / "made" / "eyes.curves.svg").read_text()
     load_checkpoint(tmp_path / "made" / "eyes")
     status, out, said = mmedge("export", tmp_path / "made" / "eyes", "-t", "cpu", "-o", tmp_path / "eyes.bundle")
     assert status == 0, said
