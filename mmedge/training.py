@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,8 +38,8 @@ class Objective(Document):
     """Of this kind, such as ``temperature`` of logits."""
 
 
-class Network(Document):
-    """What is trained, and what its encoders begin with. ``mmedge.nets.multimodal_config`` has what comes of it."""
+class DualEncoderNetwork(Document):
+    """Pictures and texts in one space, and what their encoders begin with: ``mmedge.nets.multimodal_config.DualEncoderConfig`` comes of it."""
 
     kind: Literal["dual_encoder"]
     image: str = ""
@@ -52,6 +52,35 @@ class Network(Document):
     """Of the space in which modalities meet."""
     conse: float = Field(default=0.0, ge=0)
     """The weight of the ConSE score (Norouzi et al. 2013) beside the trained cosine."""
+
+
+class FusionNetwork(Document):
+    """Several modalities, any of which a sample may lack, become one answer: ``mmedge.nets.multimodal_config.FusionConfig`` comes of it."""
+
+    kind: Literal["fusion"]
+    image: str = ""
+    """As of a dual encoder; empty: there is no such modality."""
+    text: str = ""
+    """A folder of transformers, with its slash."""
+    audio: str = ""
+    """A folder of Whisper's, with its slash; only its encoder is used."""
+    audio_s: float = Field(default=5.0, gt=0, le=30)
+    """What the audio encoder hears of a sound, in seconds: longer ones are cut, and its positions behind that are left out."""
+    fusion: Literal["concat", "weighted_sum", "deep", "cross_attention"] = "concat"
+    head: Literal["classify", "match"] = "classify"
+    width: int = Field(default=128, gt=0)
+    """Of every modality where they are joined."""
+    layers: int = Field(default=2, gt=0)
+    """Of ``deep`` and ``cross_attention``."""
+    heads: int = Field(default=4, gt=0)
+    """Of ``cross_attention``."""
+    negatives: int = Field(default=4, gt=0)
+    """Of ``match``: wrong texts that each picture is shown with in a step; every other one is of its group."""
+    group: str = ""
+    """Of ``match``: the column whose equal values make samples a group; empty: all wrong texts are drawn from all samples."""
+
+
+Network = Annotated[DualEncoderNetwork | FusionNetwork, Field(discriminator="kind")]
 
 
 class Splits(Document):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmedge.distill.frozen import JUDGED, Frozen, features, score
-from mmedge.distill.networks import Built, build
+from mmedge.distill.networks import Built, build, network_of
 from mmedge.distill.subject import Given, Untrained
 from mmedge.errors import MmedgeError
 from mmedge.nets.multimodal_checkpoint import save_checkpoint
@@ -32,17 +32,17 @@ class Pairs:
 
     def control(self, name: Control) -> Untrained:
         """ConSE alone."""
-        built, width = self._anew(self._given.training), self._given.training.network.width
+        built, width = self._anew(self._given.training), network_of(self._given.training).width
         metrics = score(built.model, self._found, self._given.samples, self._given.its.test, begin=width)
         return Untrained(metrics, built.parameters, "untrained: a picture's likeliest classes as sentences")
 
     def ablations(self, training: Training) -> dict[str, dict[str, Any]]:
         """See ``Subject``."""
-        return {"without conse": {"network": training.network.model_copy(update={"conse": 0.0})}} if training.network.conse else {}
+        return {"without conse": {"network": network_of(training).model_copy(update={"conse": 0.0})}} if network_of(training).conse else {}
 
     def _anew(self, training: Training) -> Built:
         built = self._built.anew(training)
-        if training.network.conse:
+        if network_of(training).conse:
             built.model.set_classes(self._found.classes)
         return built
 
@@ -61,5 +61,5 @@ class Paired(Frozen):
 
 
 def _hold_controls(training: Training) -> None:
-    if "conse" in training.controls and not training.network.conse:
+    if "conse" in training.controls and not network_of(training).conse:
         raise MmedgeError("the control conse wants a network with ConSE", "set conse in [models.ROLE.train.network], or drop this control")

@@ -21,8 +21,8 @@ from mmedge.nets.multimodal import DualEncoder
 from mmedge.nets.multimodal_config import DualEncoderConfig, ImageEncoder, TextEncoder
 from mmedge.nets.preprocessor import image_processor
 from mmedge.processors.pixels import ImageProcessor, ImageSettings
-from mmedge.processors.text import TextProcessor
-from mmedge.training import Network, Training
+from mmedge.processors.text import TextProcessor, TextSettings
+from mmedge.training import DualEncoderNetwork, Network, Training
 
 TOKENS = 128
 """The most of a text."""
@@ -47,25 +47,28 @@ class Built:
 
     def anew(self, training: Training) -> Built:
         """The same encoders with new heads, which follow from the seed."""
-        config = self.model.config.model_copy(update={"dropout": training.dropout, "width": training.network.width, "conse": training.network.conse})
+        asked = network_of(training)
+        config = self.model.config.model_copy(update={"dropout": training.dropout, "width": asked.width, "conse": asked.conse})
         torch.manual_seed(training.seed)
         towers: Any = self.model.towers
         made = DualEncoder(config, {"image": towers["image"].encoder, "text": towers["text"].encoder})
         return replace(self, model=made)
 
 
+def network_of(training: Training) -> DualEncoderNetwork:
+    """Of a training that ``mmedge.distill.subject`` gave to dual encoders."""
+    assert isinstance(training.network, DualEncoderNetwork)
+    return training.network
+
+
 def build(training: Training, folder: Path) -> Built:
     """Raises MmedgeError: an encoder is not named, damaged or of an unknown kind; ConSE or pseudo-pairs want classes that are not named."""
-    asked = training.network
-    image, picture = _image(asked, folder)
-    where = _folder(asked, "text", folder)
-    words = tokenizer(where)
-    if words is None:
-        raise MmedgeError(f"{asked.text} has no tokenizer.json", "add it to the model's files")
-    text = pretrained(where)
+    asked = network_of(training)
+    image, picture = image_encoder(asked, folder)
+    text, words, read = text_encoder(asked, folder)
     config = DualEncoderConfig(
         image=ImageEncoder(network=image.config, prepared=picture),
-        text=TextEncoder(network=text.config, prepared=text_settings(words, _padding(words, where), _longest(text), fixed=False)),
+        text=TextEncoder(network=text.config, prepared=read),
         width=asked.width,
         dropout=training.dropout,
         similarity="sigmoid" if any(one.kind == "sigmoid" for one in training.objectives) else "softmax",
@@ -73,10 +76,10 @@ def build(training: Training, folder: Path) -> Built:
     )
     model = DualEncoder(config, {"image": image, "text": text})
     classes = _classes(asked, training, folder, getattr(image.config, "classes", 0))
-    return Built(model, words, ImageProcessor(picture), TextProcessor(where / "tokenizer.json", config.text.prepared), classes)
+    return Built(model, words, ImageProcessor(picture), TextProcessor(folder / asked.text / "tokenizer.json", read), classes)
 
 
-def _image(asked: Network, folder: Path) -> tuple[Any, ImageSettings]:
+def image_encoder(asked: Network, folder: Path) -> tuple[Any, ImageSettings]:
     """The encoder, and what prepares its pictures."""
     path = folder / asked.image
     if named := re.search(r"lite([012])\b.*\.pth$", asked.image):
@@ -85,14 +88,25 @@ def _image(asked: Network, folder: Path) -> tuple[Any, ImageSettings]:
         # As it was trained, but for the shape: the whole picture is squeezed into the square, so that nothing at its sides is lost.
         prepared = ImageSettings(resize=(side, side), scale=1 / 255, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
         return EfficientNetEncoder(LITE[number], load_efficientnet_lite(path, number)), prepared
-    where = _folder(asked, "image", folder)
+    where = encoder_folder(asked, "image", folder)
     told = image_processor(where)
     if not told:
         raise MmedgeError(f"{asked.image} has no preprocessor_config.json", "add it to the model's files")
     return pretrained(where), ImageSettings.from_preprocessor(told)
 
 
-def _folder(asked: Network, modality: str, folder: Path) -> Path:
+def text_encoder(asked: Network, folder: Path) -> tuple[Any, bytes, TextSettings]:
+    """The encoder, its tokenizer.json, and what prepares its texts."""
+    where = encoder_folder(asked, "text", folder)
+    words = tokenizer(where)
+    if words is None:
+        raise MmedgeError(f"{asked.text} has no tokenizer.json", "add it to the model's files")
+    text = pretrained(where)
+    return text, words, text_settings(words, _padding(words, where), _longest(text), fixed=False)
+
+
+def encoder_folder(asked: Network, modality: str, folder: Path) -> Path:
+    """The folder of transformers that a modality's encoder is in. Raises MmedgeError: there is none."""
     name = getattr(asked, modality)
     if not name:
         raise MmedgeError(f"the recipe names no {modality} encoder", f'add to [models.ROLE.train.network]: {modality} = "FILE or FOLDER/ of the files"')
@@ -112,7 +126,7 @@ def _longest(text: Any) -> int:
     return min(TOKENS, int(getattr(text.network.config, "max_position_embeddings", TOKENS)))
 
 
-def _classes(asked: Network, training: Training, folder: Path, count: int) -> tuple[str, ...]:
+def _classes(asked: DualEncoderNetwork, training: Training, folder: Path, count: int) -> tuple[str, ...]:
     if not (asked.conse or training.pseudo_pairs):
         return ()
     if not asked.classes:
