@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,7 +25,7 @@ Kind = Literal[
     "attention",
 ]
 View = Literal["flip", "rotate", "crop", "background", "colour"]
-Control = Literal["conse", "shuffled_captions"]
+Control = Literal["conse", "shuffled_captions", "teacher", "dropped_layers"]
 
 
 class Objective(Document):
@@ -107,7 +107,7 @@ class Splits(Document):
 
 
 class Student(Document):
-    """A smaller network that begins with the teacher's weights: evenly spaced layers, the most important channels."""
+    """A smaller network that begins with the teacher's weights: evenly spaced layers, the most important channels. Or one of another form, with new weights."""
 
     depth: float = Field(default=1.0, gt=0, le=1)
     """The fraction of the teacher's layers that stay, spread evenly, the first and the last among them."""
@@ -117,8 +117,18 @@ class Student(Document):
     """The fraction of the stream between layers; where the size of a head follows from it, heads go along."""
     layers: tuple[int, ...] = ()
     """Instead of ``depth``: which of the teacher's layers stay, from 0."""
-    vocabulary: Literal["whole", "pruned"] = "whole"
-    """``pruned``: only the tokens that the data's texts use."""
+    vocabulary: Literal["whole", "pruned", "characters"] = "whole"
+    """``pruned``: only the tokens that the data's texts use, those of all splits. ``characters``: every character of the texts that are trained on."""
+    architecture: dict[str, Any] = {}
+    """Instead of all fractions: a config of transformers, with ``model_type``, for new weights. Its vocabulary is of characters."""
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Student:
+        if bool(self.architecture) != (self.vocabulary == "characters"):
+            raise ValueError('a vocabulary of characters is for an architecture of its own: give both, architecture and vocabulary = "characters", or neither')
+        if self.architecture and (self.layers or (self.depth, self.width, self.residual) != (1, 1, 1)):
+            raise ValueError("an architecture of its own inherits nothing: give no fractions and layers beside it")
+        return self
 
 
 class Training(Document):
@@ -131,6 +141,14 @@ class Training(Document):
     splits: Splits
     data: tuple[str, ...] = ("image", "text")
     """Columns that are needed."""
+    columns: dict[str, str] = {}
+    """Standard name -> the data's own column, as ``--column`` says it, which counts for more: ``{ label = "kind" }``."""
+    teacher: str = ""
+    """Another role of the recipe, whose model this one learns from."""
+    student: dict[Literal["image", "text"], Student] = {}
+    """Which of the teacher's encoders are made smaller, and how. They are trained as a whole; the others stay, with their heads, as they are."""
+    tune: Literal["heads", "all"] = "heads"
+    """``all``: where no student is named, encoders are trained with their heads."""
     objectives: tuple[Objective, ...] = (Objective(kind="contrastive"),)
     steps: int | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
@@ -145,6 +163,8 @@ class Training(Document):
     """The fraction of all steps in which the learning rate rises to its full height; then it falls as a cosine."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Of what goes into the heads."""
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Of a fusion: how often each modality of a sample is left out in a step; one of them always stays."""
     seed: int = 0
     views: int = Field(default=1, gt=0)
     """How many pictures are made of each: itself, and others by ``augment``, the same ones each time."""

@@ -16,6 +16,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "image": ("picture", "img", "photo"),
     "audio": ("sound", "speech"),
     "text": ("caption", "captions", "texts", "description"),
+    "teacher_text": (),
     "label": ("class", "category", "cls"),
     "question": (),
     "answers": ("answer",),
@@ -83,7 +84,7 @@ def cell(standard: str, value: Any) -> Any:
     """
     if value is None or value == [] or (isinstance(value, str) and not value.strip() and standard in ("label", "question", "split")):
         return None
-    if standard in ("text", "answers"):
+    if standard in ("text", "teacher_text", "answers"):
         return _texts(value)
     if standard in ("label", "question", "transcript", "split"):
         if isinstance(value, (dict, list, float)):

@@ -31,12 +31,13 @@ class TextSettings(Document):
 class TextProcessor:
     """A ``tokenizer.json`` with the padding and cutting of ``settings``; what that file itself says of them is overridden."""
 
-    def __init__(self, tokenizer: Path, settings: TextSettings) -> None:
-        """Raises MmedgeError: the file is missing or is no tokenizer."""
+    def __init__(self, tokenizer: Path | bytes, settings: TextSettings) -> None:
+        """``tokenizer``: the file, or its content. Raises MmedgeError: the file is missing or is no tokenizer."""
         try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer))
+            self._tokenizer = Tokenizer.from_buffer(tokenizer) if isinstance(tokenizer, bytes) else Tokenizer.from_file(str(tokenizer))
         except Exception as error:  # tokenizers raises a bare Exception for everything
-            raise MmedgeError(f"{tokenizer} is no tokenizer: {error}", "export the bundle again") from error
+            named = "this" if isinstance(tokenizer, bytes) else tokenizer
+            raise MmedgeError(f"{named} is no tokenizer: {error}", "export the bundle again") from error
         self.settings = settings
         self._tokenizer.enable_truncation(settings.length)
         self._tokenizer.enable_padding(

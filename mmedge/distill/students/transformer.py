@@ -124,7 +124,7 @@ def inherit(teacher: Any, config: Any, kept: Kept) -> Any:
         MmedgeError: the config and what is kept do not fit each other, or a weight's axes cannot be told.
     """
     try:
-        student = type(teacher)(config).to(teacher.dtype)
+        student = like(teacher, config)
     except (ValueError, TypeError) as error:
         raise MmedgeError(f"no {type(teacher).__name__} is this small: {first_line(error)}", "choose other fractions") from error
     theirs = teacher.state_dict()
@@ -136,6 +136,12 @@ def inherit(teacher: Any, config: Any, kept: Kept) -> Any:
     if getattr(teacher, "generation_config", None) is not None:
         student.generation_config = _generation(teacher.generation_config, list(kept.layers.values())[-1])
     return student.eval()
+
+
+def like(teacher: Any, config: Any) -> Any:
+    """A new model of the teacher's class, without a pooler where the teacher has none."""
+    without = {"add_pooling_layer": False} if hasattr(teacher, "pooler") and teacher.pooler is None else {}
+    return type(teacher)(config, **without).to(teacher.dtype)
 
 
 def _generation(config: Any, layers: Sequence[int]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from mmedge.distill.students.transformer import like
 from mmedge.errors import MmedgeError, first_line
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -126,7 +127,7 @@ def with_vocabulary(teacher: Any, kept: Sequence[int]) -> Any:
     for name, value in teacher.config.to_dict().items():
         if name.endswith("_token_id") and isinstance(value, int):
             setattr(config, name, new.get(value))
-    student = type(teacher)(config).to(teacher.dtype)
+    student = like(teacher, config)
     weights = teacher.state_dict()
     name = next(name for name, weight in teacher.named_parameters() if weight is embedding.weight)
     weights[name] = weights[name][torch.tensor(kept)]

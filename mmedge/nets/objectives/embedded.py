@@ -37,12 +37,17 @@ def features(student: Tensor, teacher: Tensor, *, distance: Literal["mse", "cosi
 def projected(kind: str, student: Tensor, teacher: Tensor, projector: Projector | None) -> Tensor:
     """[..., D] -> [..., E], or as it is. Raises MmedgeError: what comes out is not as wide as the teacher."""
     found = student if projector is None else projector(student)
-    if found.shape[-1] != teacher.shape[-1]:
+    hold_widths(kind, found.shape[-1], teacher.shape[-1])
+    return found
+
+
+def hold_widths(kind: str, student: int, teacher: int) -> None:
+    """Raises MmedgeError: they differ."""
+    if student != teacher:
         raise MmedgeError(
-            f"{kind}: the student's vectors have {found.shape[-1]} numbers, the teacher's {teacher.shape[-1]}",
+            f"{kind}: the student's vectors have {student} numbers, the teacher's {teacher}",
             "write projector = true in the settings of this objective, or give both the same width",
         )
-    return found
 
 
 def affinity(

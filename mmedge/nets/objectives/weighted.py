@@ -36,14 +36,15 @@ COMPARED = {"features": "image_embedding", "hidden": "hidden_states", "attention
 
 
 class WeightedSum(nn.Module):
-    """The loss. Its parameters are the projectors that terms ask for: train them along, and keep them in checkpoints of the training.
+    """The loss. Its parameters are the projectors that terms ask for. Put it into the module that is trained, and end its ``forward`` with ``project``: so
+    they are trained along, by several processes too, and kept in the states of the training.
 
     Args:
         objectives: as in the recipe.
-        widths: for terms with ``projector = true``: the student's and the teacher's width of what they compare, by its name.
+        widths: the student's and the teacher's width of what is compared, by its name; needed for terms with ``projector = true``.
 
     Raises:
-        MmedgeError: a setting is unknown or does not fit, a width is missing, or two terms are the same.
+        MmedgeError: a setting is unknown or does not fit, a width is missing or another one and nothing projects, or two terms are the same.
     """
 
     def __init__(self, objectives: Sequence[Objective], widths: Mapping[str, tuple[int, int]] = {}) -> None:
@@ -60,11 +61,21 @@ class WeightedSum(nn.Module):
                 if _of(one) not in widths:
                     raise MmedgeError(f"{name}: nothing is known of the widths of {_of(one)}", f"compare one of {', '.join(widths) or 'what this model gives'}")
                 self.projectors[name.replace(".", "_")] = nn.Linear(*widths[_of(one)])
+            elif one.kind in COMPARED and _of(one) in widths:
+                embedded.hold_widths(one.kind, *widths[_of(one)])
 
     @property
     def needs(self) -> set[str]:
         """Names of the tensors without which ``forward`` cannot do."""
         return {_named(one, parameter) for one in self.terms.values() for parameter, needed in _takes(one).items() if needed}
+
+    def project(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the model gave, and of that what projectors make, for ``forward``."""
+        projected = {f"{name}_projected": projector(outputs[_of(one)]) for name, one in self.terms.items() if (projector := self._projector(name))}
+        return {**outputs, **projected}
+
+    def _projector(self, name: str) -> nn.Module | None:
+        return dict(self.projectors.items()).get(name.replace(".", "_"))
 
     def forward(self, tensors: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum, and each term before its weight, detached, by its name: the kind, and what it compares where that is a choice.
@@ -92,8 +103,10 @@ class WeightedSum(nn.Module):
                     f"{name} needs {tensor}, which there is none of", "name a teacher, a column or a network that gives it, or drop this objective"
                 )
         settings: dict[str, Any] = {key: value for key, value in one.settings.items() if key not in ("of", "projector")}
-        if (projector := name.replace(".", "_")) in self.projectors:
-            settings["projector"] = self.projectors[projector]
+        if (projected := tensors.get(f"{name}_projected")) is not None:
+            fed["student"] = projected
+        elif projector := self._projector(name):
+            settings["projector"] = projector
         return OBJECTIVES[one.kind](**fed, **settings)
 
 
