@@ -29,7 +29,10 @@ COMPARISONS = [
     "nvidia_modelopt",
     "quantize_makers",
     "quantize_peers",
+    "distill_folds",
 ]
+SEVERAL = {"distill_folds": "distill_*"}
+"""Comparisons with several results."""
 HEAD = """# Measured
 
 Every table below was written by `make bench` (`python bench/run.py NAME` for one of them) and names the machine it ran on. Two things that
@@ -42,8 +45,7 @@ def collate() -> str:
     """The text of bench/README.md from the results that there are."""
     parts = [HEAD]
     for name in COMPARISONS:
-        result = HERE / "results" / f"{name}.md"
-        if result.exists():
+        for result in sorted((HERE / "results").glob(f"{SEVERAL.get(name, name)}.md")):
             parts.append(result.read_text(encoding="utf-8").strip().replace("\n# ", "\n## ").replace("# ", "## ", 1) + "\n")
     return "\n".join(parts)
 

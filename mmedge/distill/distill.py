@@ -23,6 +23,7 @@ from mmedge.distill.training import Plan, processes
 from mmedge.documents import disk_error, dump_json, replace_file
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.data import Data
+from mmedge.evaluate.statistics import Statistics
 from mmedge.need import have
 from mmedge.optimize.steps import versions
 from mmedge.profile.machine import machine
@@ -89,6 +90,7 @@ def distill(
 
 
 def _document(bench: Bench, samples: Samples, made: Sequence[Run], named: dict[str, Any]) -> Distillation:
+    kept = Statistics()
     return Distillation(
         **named,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -98,9 +100,10 @@ def _document(bench: Bench, samples: Samples, made: Sequence[Run], named: dict[s
         validation=len(bench.its.validation),
         test=len(bench.its.test),
         judged=bench.subject.judged,
-        arms=arms(made),
+        arms=arms(made, bench.subject.judged, kept),
         differences=differences(made, bench.subject.judged),
         seeds=_seeds(made, bench.subject.judged),
+        statistics=kept.matrices(),
         machine=machine(),
         packages=versions("torch", "transformers", "accelerate", "numpy", "pillow"),
     )

@@ -102,6 +102,8 @@ class Distillation(Document):
     """The trained model first."""
     differences: tuple[Difference, ...]
     seeds: Seeds | None = None
+    statistics: tuple[tuple[tuple[float | None, ...], ...], ...] = ()
+    """Matrices [units, statistics] of the metric that models are compared by, which figures name by number: reports of several folds are pooled by them."""
     seconds: float
     machine: Machine
     packages: dict[str, str]
@@ -129,14 +131,14 @@ class Run:
     note: str = ""
 
 
-def arms(runs: Sequence[Run]) -> tuple[Arm, ...]:
-    """As they are written down."""
+def arms(runs: Sequence[Run], judged: str, kept: Statistics) -> tuple[Arm, ...]:
+    """As they are written down. ``kept`` takes what each unit adds to the metric that they are compared by."""
     return tuple(
         Arm(
             name=run.name,
             kind=run.kind,
             note=run.note,
-            figures=tuple(one.model_copy(update={"rows": None}) for one in Statistics().figures(run.metrics.values())),
+            figures=tuple(_figure(metric, kept if metric.name == judged else None) for metric in run.metrics.values()),
             parameters=run.parameters,
             trained_parameters=run.trained,
             size_mb=round(run.parameters * 4 / 1e6, 3),
@@ -144,6 +146,11 @@ def arms(runs: Sequence[Run]) -> tuple[Arm, ...]:
         )
         for run in runs
     )
+
+
+def _figure(metric: Metric, kept: Statistics | None) -> Figure:
+    found = (kept or Statistics()).figures([metric])[0]
+    return found if kept else found.model_copy(update={"rows": None})
 
 
 def differences(runs: Sequence[Run], judged: str) -> tuple[Difference, ...]:

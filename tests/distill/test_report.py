@@ -9,6 +9,7 @@ from mmedge.distill.record import State, Told
 from mmedge.distill.report import Distillation, Run, arms, differences, table
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.metrics.bootstrap import Draft, Samples, mean, measure
+from mmedge.evaluate.statistics import Statistics
 from mmedge.profile.machine import machine
 
 
@@ -32,7 +33,9 @@ def made():
         run("seed 1", "seed", ALIKE),
     ]
     named = {"recipe": "r", "role": "eyes", "created": "", "data": "d", "fingerprint": "f" * 64, "fold": "test", "train": 9, "validation": 0, "test": 50}
-    return Distillation(**named, judged="accuracy", arms=arms(runs), differences=differences(runs, "accuracy"), seconds=1, machine=machine(), packages={})
+    kept = Statistics()
+    judged = {"judged": "accuracy", "arms": arms(runs, "accuracy", kept), "differences": differences(runs, "accuracy")}
+    return Distillation(**named, **judged, statistics=kept.matrices(), seconds=1, machine=machine(), packages={})
 
 
 def test_differences_are_of_the_same_samples(made):
@@ -51,6 +54,13 @@ def test_the_table_says_which_differences_are_real(made):
     assert "trained: accuracy +0.000 to alike: no real difference" in said
     assert "2.00 M      1.00 M" in said
     assert "to seed" not in said
+
+
+def test_every_row_has_its_units(made):
+    for arm, hits in zip(made.arms, (GOOD, WORSE, ALIKE, ALIKE)):
+        rows = made.figure(arm.name, "accuracy").rows
+        assert [row[0] for row in made.statistics[rows]] == hits
+    assert len(made.statistics) == 3
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends(made):
