@@ -24,8 +24,9 @@ Kind = Literal[
     "hidden",
     "attention",
 ]
-View = Literal["flip", "rotate", "crop", "background", "colour"]
-Control = Literal["conse", "shuffled_captions", "teacher", "dropped_layers"]
+View = Literal["flip", "rotate", "crop", "background", "colour", "noise", "gain", "speed"]
+"""Of pictures; ``noise``, ``gain`` and ``speed`` of sounds."""
+Control = Literal["conse", "shuffled_captions", "teacher", "dropped_layers", "unadapted", "majority_class", "nearest_caption"]
 
 
 class Objective(Document):
@@ -77,10 +78,44 @@ class FusionNetwork(Document):
     negatives: int = Field(default=4, gt=0)
     """Of ``match``: wrong texts that each picture is shown with in a step; every other one is of its group."""
     group: str = ""
-    """Of ``match``: the column whose equal values make samples a group; empty: all wrong texts are drawn from all samples."""
+    """Of ``match``: the column whose equal values make samples a group; empty: their files' folder does."""
 
 
-Network = Annotated[DualEncoderNetwork | FusionNetwork, Field(discriminator="kind")]
+class Lora(Document):
+    """A low-rank change beside each of some layers, which stay as they are (Hu et al. 2021). Afterwards it is added to them."""
+
+    rank: int = Field(default=8, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
+    """The change is multiplied by this over ``rank``."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    layers: tuple[str, ...] = ("q_proj", "v_proj")
+    """Names in which layers' names end."""
+
+
+class SpeechNetwork(Document):
+    """A Whisper that is adapted to hear a shorter window. Its teacher is itself, before, with the window that it was made for."""
+
+    kind: Literal["speech"]
+    window_s: int = Field(default=5, gt=0, le=30)
+    """What it hears of a sound, in seconds: its positions behind that are left out."""
+    language: str = "en"
+    """As Whisper's token names it."""
+    labels: Literal["transcript", "teacher"] = "transcript"
+    """The words that it learns to write: those of the data, or those that its teacher heard (Kim and Rush 2016)."""
+    top_k: int = Field(default=32, gt=0)
+    """Of the teacher's likeliest tokens at each place so many are kept."""
+    lora: Lora = Lora()
+
+
+Network = Annotated[DualEncoderNetwork | FusionNetwork | SpeechNetwork, Field(discriminator="kind")]
+
+
+class Guard(Document):
+    """Samples that are never trained on, and on which the trained model must be almost as good as its teacher; else it is refused."""
+
+    split: str
+    points: float = Field(default=3.0, ge=0)
+    """So many hundredths of the judged metric may be lost."""
 
 
 class Splits(Document):
@@ -179,9 +214,19 @@ class Training(Document):
     """What products are computed in; weights stay fp32."""
     controls: tuple[Control, ...] = ()
     """What needs no training, to be printed beside the result."""
+    guard: Guard | None = None
+    """Of speech: what the training must not cost."""
+
+    @model_validator(mode="after")
+    def _guards_speech(self) -> Training:
+        if self.guard and self.network.kind != "speech":
+            raise ValueError(f"a guard is for speech, and the network is of the kind {self.network.kind}")
+        return self
 
     @model_validator(mode="after")
     def _lasts_one_time(self) -> Training:
+        if self.student and not self.teacher:
+            raise ValueError('a student is made of its teacher: name it, teacher = "ROLE"')
         if self.steps is not None and self.epochs is not None:
             raise ValueError("steps and epochs exclude each other")
         if self.batch % self.accumulate:

@@ -3,7 +3,7 @@
 ::
 
     CACHE/teachers/KEY/key.json                everything that the outputs depend on
-    CACHE/teachers/KEY/00000-SHA256.safetensors   the outputs of the first rows, in 16 bits, under their names; then of the next ones
+    CACHE/teachers/KEY/00000-SHA256.safetensors   the outputs of the first rows under their names, in 16 bits, whole numbers in 32; then of the next ones
 
 KEY is the hash of key.json. A shard's name holds the hash of its content: one that is damaged is found and computed anew, alone. Shards are written aside and
 renamed, so what a killed process had finished stays. Together they take no more than ``LIMIT_BYTES``: those that were not asked for the longest go first.
@@ -55,6 +55,10 @@ class Outputs:
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         """All rows of one output, float32 [rows, ...]."""
         return np.concatenate([shard.get_tensor(name).astype(np.float32) for shard in self._opened])
+
+    def numbers(self, name: str) -> NDArray[np.int64]:
+        """All rows of one output of whole numbers, int64 [rows, ...]."""
+        return np.concatenate([shard.get_tensor(name).astype(np.int64) for shard in self._opened])
 
     def rows(self, name: str, chosen: Sequence[int]) -> NDArray[np.float32]:
         """Some rows of one output, float32 [chosen, ...]: of shards that are not in memory."""
@@ -162,7 +166,7 @@ def _halves(found: Mapping[str, Array], rows: range) -> dict[str, Array]:
         if len(value) != len(rows):
             raise ValueError(f"{len(value)} rows of {name} for {len(rows)}")
         with np.errstate(over="ignore"):
-            made[name] = np.ascontiguousarray(value, np.float16)
+            made[name] = np.ascontiguousarray(value, np.int32 if value.dtype.kind in "iu" else np.float16)
         if not np.isfinite(made[name].astype(np.float32)).all():
             raise MmedgeError(f"{name} of the teacher is not finite, or beyond 16 bits, in rows {rows.start} to {rows.stop - 1}", "use another teacher")
     return made

@@ -48,6 +48,16 @@ def test_outputs_are_the_networks_own_and_it_is_asked_once():
         np.testing.assert_array_equal(found.rows("halves", [11, 0, 5, 4]), [5.5, 0, 2.5, 2])
     assert asked.rows == [*range(12)]
     assert len(shards()) == 3
+
+
+def test_whole_numbers_stay_as_they_are():
+    tokens = np.arange(12) * 4321 - 100  # most are no numbers of 16 bits
+
+    def numbers(rows):
+        return {"tokens": tokens[rows.start : rows.stop], "halves": np.array(rows) / 2}
+
+    for _ in range(2):
+        np.testing.assert_array_equal(teacher.outputs({"teacher": "b"}, 12, numbers, quiet).numbers("tokens"), tokens)
     assert all(path.stat().st_size < 1000 for path in shards())
 
 
