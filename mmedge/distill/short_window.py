@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import nn
 
 from mmedge.documents import read_plain, replace_file
@@ -118,7 +117,8 @@ def save_ears(folder: Path, ears: Ears, begun: Path) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name != "proj_out.weight"}
     refuse_bad_numbers("the adapted Whisper", weights.items())
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "model.safetensors", save(weights, {"format": "pt"}))
+    content = need("safetensors.torch", extra="build").save(weights, {"format": "pt"})
+    replace_file(folder / "model.safetensors", content)
     extractor = need("transformers", extra="build").WhisperFeatureExtractor(feature_size=config.mels, chunk_length=ears.window_s)
     _json(folder / "preprocessor_config.json", extractor.to_dict())
     told = read_plain(begun / "generation_config.json", required=False) or {
