@@ -6,6 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,12 @@ class Samples:
     keys: tuple[str, ...]
     splits: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]
-    """Of each sample; empty where the texts are not needed."""
+    """Of each sample; empty where it has none."""
     labels: tuple[str, ...]
+    has: tuple[frozenset[str], ...]
+    """The columns that each sample has."""
+    groups: tuple[str, ...]
+    """What is alike: samples with the same text here, which is that of the column that the network names, or else the folder of the file."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -48,6 +53,7 @@ class Parts:
 
 def read(data: Data, training: Training) -> Samples:
     """Go through the data once. Raises MmedgeError: no sample has all of the columns that are needed."""
+    data = data.named(training.columns)
     if missing := [column for column in training.data if column not in data.columns]:
         raise MmedgeError(
             f"{data.name} has no column {missing[0]}: nothing pairs {' with '.join(training.data)}",
@@ -56,13 +62,18 @@ def read(data: Data, training: Training) -> Samples:
     paired = data.having(training.data)
     if not len(paired):
         raise MmedgeError(f"no sample of {data.name} has both {' and '.join(training.data)}", "give data whose samples are pairs")
-    keys, splits, texts, labels = [], [], [], []
+    group = getattr(training.network, "group", "")
+    if group and group not in data.columns:
+        raise MmedgeError(f"{data.name} has no column {group} to make groups by", f"its columns: {', '.join(sorted(data.columns))}")
+    keys, splits, texts, labels, has, groups = [], [], [], [], [], []
     for sample in paired:
         keys.append(sample.key)
         splits.append(str(sample.fields.get("split", "")))
-        texts.append(tuple(sample.fields["text"]) if "text" in training.data else ())
-        labels.append(str(sample.fields["label"]) if "label" in training.data else "")
-    return Samples(paired, paired.fingerprint(), tuple(keys), tuple(splits), tuple(texts), tuple(labels))
+        texts.append(tuple(sample.fields.get("text", ())))
+        labels.append(str(sample.fields.get("label", "")))
+        has.append(frozenset(sample.fields))
+        groups.append(str(sample.fields.get(group, "")) if group else str(PurePosixPath(sample.key).parent))
+    return Samples(paired, paired.fingerprint(), tuple(keys), tuple(splits), tuple(texts), tuple(labels), tuple(has), tuple(groups))
 
 
 def parts(samples: Samples, training: Training, fold: str | None) -> Parts:
@@ -72,7 +83,7 @@ def parts(samples: Samples, training: Training, fold: str | None) -> Parts:
     train = [*filter(None, wanted.train.split("+")), *(one for one in wanted.folds if one != tested)]
     for name in (*train, tested, *filter(None, [wanted.validation])):
         if not there[name]:
-            raise _no_split(name, samples, there)
+            raise no_split(name, samples, there)
     if clash := {tested, wanted.validation} & set(train):
         raise MmedgeError(f"the split {min(clash)} is trained on, and asked about too", "name other splits in [models.ROLE.train.splits]")
     numbers = {name: np.flatnonzero(np.array(samples.splits) == name) for name in there}
@@ -96,7 +107,8 @@ def _fold(wanted: Splits, fold: str | None) -> str:
     return fold or wanted.folds[0]
 
 
-def _no_split(name: str, samples: Samples, there: Mapping[str, int]) -> MmedgeError:
+def no_split(name: str, samples: Samples, there: Mapping[str, int]) -> MmedgeError:
+    """For those who name a split that the data lack, or that is empty."""
     known = [f"{one} ({count})" for one, count in sorted(there.items()) if one]
     if not known:
         return MmedgeError(f"{samples.data.name} has no splits, and {name!r} was asked for", "add a column split")

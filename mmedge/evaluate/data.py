@@ -56,6 +56,10 @@ class Data(Protocol):
         """The same selection of those samples alone that have a value in all of these columns."""
         ...
 
+    def named(self, columns: Mapping[str, str]) -> Data:
+        """The same selection with other columns under standard names, where none was chosen for them before. Raises MmedgeError: there is no such column."""
+        ...
+
     def at_most(self, limit: int) -> Data:
         """The same, but drawn by the seed where there are more: some of these samples."""
         ...
@@ -141,6 +145,10 @@ class _Selection:
 
     def having(self, columns: Iterable[str]) -> Data:
         return _Selection(self._source, self._path, self.split, self.limit, self.seed, self._chosen, self._needed.union(columns), self._without)
+
+    def named(self, columns: Mapping[str, str]) -> Data:
+        chosen = {**columns, **self._chosen}
+        return _Selection(self._source, self._path, self.split, self.limit, self.seed, chosen, self._needed, self._without)
 
     def at_most(self, limit: int) -> Data:
         return self if len(self) <= limit else _Selection(self._source, self._path, self.split, limit, self.seed, self._chosen, self._needed, self._without)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from mmedge.evaluate.data import Data
-from mmedge.evaluate.metrics.bootstrap import Draft, Samples, Values, measure
+from mmedge.evaluate.metrics.bootstrap import Draft, Metric, Samples, Values, measure
 from mmedge.evaluate.metrics.roc import pair_area
 from mmedge.evaluate.tasks import Answer, Ask, Inputs, Scored, Setting, text_of
 from mmedge.manifest import Model
 
 WRONG = 5
 """Wrong texts that each picture is also compared with, of each kind, at most."""
+
+METRICS = ("auc_random", "auc_folder")
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class Matching:
     name: str = "matching"
     optional: tuple[str, ...] = ()
     depends: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ("auc_random", "auc_folder")
+    metrics: tuple[str, ...] = METRICS
     agreement: tuple[str, ...] = ("cosine", "top1_agreement")
-    judged: str = "auc_random"
+    judged: str = METRICS[0]
 
     def open(self, session: Any) -> Ask:
         def ask(inputs: Inputs) -> Answer:
@@ -53,20 +55,15 @@ class Matching:
 
     def score(self, session: Any, answers: Sequence[Answer], references: Sequence[Any]) -> Scored:
         texts = [text_of(one) for one in references]
-        everything, folders = sorted({*texts}), self._folders()
-        several = len(set().union(*folders.values())) > 1
-        encoded = {text: session.encode_text(text) for text in everything}
-        rows = np.full((2, len(texts), 1 + WRONG), np.nan)
-        said = []
-        for number, (answer, text, reference) in enumerate(zip(answers, texts, references)):
-            own = {text, *(reference if isinstance(reference, list) else ())}
-            near = [other for other in everything if several and folders[other] & folders[text]]
-            drawn = [self._drawn(kind, text, own, among) for kind, among in (("random", everything), ("folder", near))]
-            scores = {one: session.match(answer.kept, encoded[one]) for one in {text, *drawn[0], *drawn[1]}}
-            for row, wrong in zip(rows[:, number], drawn):
-                row[: 1 + len(wrong)] = [scores[one] for one in (text, *wrong)]
+        encoded = {text: session.encode_text(text) for text in sorted({*texts})}
+        owned = [{text, *(reference if isinstance(reference, list) else ())} for text, reference in zip(texts, references)]
+        drawn = wrong_texts(texts, owned, self._folders(), self.data.seed)
+        rows, said = [], []
+        for answer, text, wrong in zip(answers, texts, drawn):
+            scores = {one: session.match(answer.kept, encoded[one]) for one in {text, *wrong[0], *wrong[1]}}
+            rows.append(scores)
             said.append(max(sorted(scores), key=lambda one: scores[one]))
-        return Scored(measure([_draft(name, found) for name, found in zip(self.metrics, rows)]), said)
+        return Scored(areas(texts, drawn, rows), said)
 
     def _folders(self) -> dict[str, set[str]]:
         """Text -> the folders of the samples that have it."""
@@ -76,10 +73,36 @@ class Matching:
                 found[text_of(sample.fields[self.wants])].add(str(PurePosixPath(sample.key).parent))
         return found
 
-    def _drawn(self, kind: str, text: str, own: Collection[str], among: Sequence[str]) -> list[str]:
+
+def wrong_texts(texts: Sequence[str], owned: Sequence[Collection[str]], folders: Mapping[str, set[str]], seed: int) -> list[tuple[list[str], list[str]]]:
+    """For each right text up to ``WRONG`` other ones of any sample, and as many of the same folder: the same ones each time.
+
+    Args:
+        texts: each sample's own.
+        owned: all texts that are right for it.
+        folders: text -> the folders of the samples that have it.
+    """
+    everything, several = sorted({*texts}), len(set().union(*folders.values())) > 1
+
+    def drawn(kind: str, text: str, own: Collection[str], among: Sequence[str]) -> list[str]:
         others = [one for one in among if one not in own]
-        random = np.random.default_rng([self.data.seed, zlib.crc32(kind.encode()), zlib.crc32(text.encode())])
+        random = np.random.default_rng([seed, zlib.crc32(kind.encode()), zlib.crc32(text.encode())])
         return [others[at] for at in random.choice(len(others), min(WRONG, len(others)), replace=False)]
+
+    made = []
+    for text, own in zip(texts, owned):
+        near = [other for other in everything if several and folders[other] & folders[text]]
+        made.append((drawn("random", text, own, everything), drawn("folder", text, own, near)))
+    return made
+
+
+def areas(texts: Sequence[str], drawn: Sequence[tuple[Sequence[str], Sequence[str]]], scores: Sequence[Mapping[str, float]]) -> list[Metric]:
+    """``METRICS``, of each sample's score of its own text and of those that were drawn for it."""
+    rows = np.full((len(METRICS), len(texts), 1 + WRONG), np.nan)
+    for number, (text, wrong, found) in enumerate(zip(texts, drawn, scores)):
+        for row, others in zip(rows[:, number], wrong):
+            row[: 1 + len(others)] = [found[one] for one in (text, *others)]
+    return measure([_draft(name, values) for name, values in zip(METRICS, rows)])
 
 
 def _draft(name: str, rows: Values) -> Draft:

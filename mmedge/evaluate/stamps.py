@@ -10,9 +10,11 @@ file's name is one group, transitively, and so is each folder of symbols; a grou
 =====================  ================================================================================
 ``file_name``          the picture
 ``text``               the English caption; ``text_zh`` in simplified Chinese, for most
+``text_unnamed``       the English caption with "thing" in the place of its head noun, for those that are tested on
 ``audio_file_name``    a person who says what it is, with ``transcript``, the caption without its article: for 65
 ``natural_file_name``  what the thing sounds like: for 131
 ``category``           its folder among 16, and ``subcategory``, the folder in that
+``kind``               both, ``animals/birds``, for the 21 of which at least 7 stamps are tested on
 ``split``              see above
 =====================  ================================================================================
 """
@@ -33,14 +35,16 @@ from pathlib import Path, PurePosixPath
 from mmedge.documents import disk_error
 from mmedge.errors import MmedgeError
 from mmedge.evaluate.debian import contents, package, verify
-from mmedge.evaluate.nouns import DETERMINERS, head_noun, words
+from mmedge.evaluate.nouns import DETERMINERS, head_noun, singular, words
 
 PACKAGE, VERSION = "tuxpaint-stamps-default", "2022.06.04-1"
 SHA256 = "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34"
 URL = f"http://deb.debian.org/debian/pool/main/t/tuxpaint-stamps/{PACKAGE}_{VERSION}_all.deb"
 BELOW = PurePosixPath("usr/share/tuxpaint/stamps")
 FOLDS = 5
-COLUMNS = ("file_name", "text", "text_zh", "audio_file_name", "transcript", "natural_file_name", "category", "subcategory", "split")
+COLUMNS = ("file_name", "text", "text_zh", "audio_file_name", "transcript", "natural_file_name", "category", "subcategory", "split", "text_unnamed", "kind")
+KIND = 7
+"""Stamps of a kind, at least: fewer would be a class without samples in most folds."""
 SPOKEN, CHINESE = "_desc.ogg", "zh_CN.utf8="
 
 
@@ -155,10 +159,18 @@ def _table(stamps: Sequence[Stamp], split: dict[str, str]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
+    kinds = Counter("/".join(one.folders[:2]) for one in stamps if one.folders[1:] and split[one.name] != "train")
     for one in stamps:
         spoken = (one.spoken, _said(one.text) if one.spoken else "")
-        table.writerow((one.name, one.text, one.text_zh, *spoken, one.natural, one.folders[0], "/".join(one.folders[1:2]), split[one.name]))
+        tested = split[one.name] != "train"
+        more = (_unnamed(one.text) if tested else "", kind if tested and kinds[kind := "/".join(one.folders[:2])] >= KIND else "")
+        table.writerow((one.name, one.text, one.text_zh, *spoken, one.natural, one.folders[0], "/".join(one.folders[1:2]), split[one.name], *more))
     return text.getvalue()
+
+
+def _unnamed(caption: str) -> str:
+    noun = head_noun(caption)
+    return re.sub(r"[A-Za-z]+(?:[-'’][A-Za-z]+)*", lambda word: "thing" if noun and singular(word[0].lower()) == noun else word[0], caption)
 
 
 def _said(caption: str) -> str:
