@@ -22,7 +22,7 @@ def curves(made: Distillation) -> str:
     """
     alt = need("altair", extra="page")
     trained = [arm for arm in made.arms if arm.curve is not None]
-    charts = [_chart(alt, "loss", [(arm, _smoothed([(one.step, one.loss) for one in arm.curve.loss])) for arm in trained if arm.curve])]
+    charts = [_chart(alt, "loss", [(arm, smoothed([(one.step, one.loss) for one in arm.curve.loss])) for arm in trained if arm.curve])]
     looked = [(arm, [(one.step, one.value) for one in arm.curve.validation]) for arm in trained if arm.curve and arm.curve.validation]
     if looked:
         charts.append(_chart(alt, f"validation, {made.judged}", looked))
@@ -42,7 +42,8 @@ def _chart(alt: Any, title: str, lines: Sequence[tuple[Arm, Sequence[tuple[int, 
     )
 
 
-def _smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+def smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The running mean of (step, value)."""
     found, mean = [], 0.0
     for at, (step, value) in enumerate(points, 1):
         mean = SMOOTH * mean + (1 - SMOOTH) * value

@@ -173,10 +173,16 @@ def _curve(run: Run) -> Curve | None:
     return Curve(steps=run.state.step, loss=tuple(kept), validation=run.state.looked, best=run.best)
 
 
+def shown(made: Distillation) -> list[str]:
+    """The metrics beside the one that models are compared by that a table has room for."""
+    alike = {figure.higher_is_better for figure in made.arms[0].figures if figure.name == made.judged}
+    there = [figure.name for figure in made.arms[0].figures if figure.value is not None and figure.name != made.judged and figure.higher_is_better in alike]
+    return sorted(there, key=lambda name: not name.endswith(made.judged))[:COLUMNS]
+
+
 def table(made: Distillation) -> str:
     """For people."""
-    shown = [figure.name for figure in made.arms[0].figures if figure.value is not None and figure.name != made.judged and figure.higher_is_better]
-    others = shown[:COLUMNS]
+    others = shown(made)
     wide = max(len(arm.name) for arm in made.arms)
     lines = [f"{made.role} of {made.recipe}: {made.train} samples to train on, {made.test} to test on ({made.fold}), data {made.data}", ""]
     lines.append(f"{'':{wide}}  {made.judged:25}" + "".join(f"{name[-20:]:>22}" for name in others) + f"{'parameters':>14}{'trained':>12}")

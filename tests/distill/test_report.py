@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
+from mmedge.distill.page import write_page
 from mmedge.distill.record import State, Told
 from mmedge.distill.report import Distillation, Run, arms, differences, table
 from mmedge.errors import MmedgeError
@@ -74,3 +77,17 @@ def test_a_figure_that_is_not_there(made):
     assert made.figure("worse", "accuracy").value == pytest.approx(0.2)
     with pytest.raises(MmedgeError, match="no f1 of worse"):
         made.figure("worse", "f1")
+
+
+def test_the_page_shows_every_row_and_nothing_comes_from_anywhere(made, tmp_path):
+    pytest.importorskip("vl_convert")
+    hostile = made.model_copy(update={"data": "<script>alert(1)</script>"})
+    write_page(hostile, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    for arm in made.arms:
+        assert re.search(rf'<th scope="row">{arm.name}', text), arm.name
+    assert "+0.600 <small>" in text and "the interval leaves 0 out" in text and "no real difference" in text
+    assert "://" not in text and "alert(1)</script>" not in text
+    said = re.findall(r'<svg[^>]* aria-label="([^"]+)"', text)  # each drawn for a desk and for a telephone
+    assert len(said) == 4 and said[0] == said[1] and "worse 0.200, " in said[0]
+    assert said[2].startswith("loss, smoothed: trained from 1.000 to ")

@@ -62,7 +62,7 @@ def page(reports: Sequence[Report], not_run: Sequence[str] = ()) -> str:
     shown = [View(report, _named(report, reports), points) for report in reports]
     beside = _beside(reports) if len(reports) > 1 else []
     return (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             title=f"{', '.join(bundles)}: profile on {', '.join(view.name for view in shown)}",
@@ -102,7 +102,7 @@ def write_pareto(bundle: str, target: str, quantized: Mapping[str, Quantized], p
     """
     for module in DRAWING:
         need(module, extra="page")
-    made = _environment().get_template("choice.html.jinja")
+    made = environment().get_template("choice.html.jinja")
     text = made.render(title=f"{bundle}: candidates on {target}", bundle=bundle, target=target, views=views(quantized))
     replace_file(path.resolve(), text.encode())
 
@@ -135,7 +135,8 @@ def _drawn(beside: Sequence[tuple[str, list[Row | None]]]) -> tuple[Markup, Mark
     return (side_by_side(shown, WIDE), side_by_side(shown, SMALL)) if shown else None
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Of all pages: their frame, their style, and how figures are printed."""
     made = Environment(loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     filters = {name: getattr(numbers, name) for name in ("ms", "metric", "interval", "share", "whole", "scaled", "breakable")}
     made.globals.update(css=Markup(_text("page.css")), js=Markup(_text("page.js")), dash=numbers.DASH)
