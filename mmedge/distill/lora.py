@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ def adapted(model: Any, asked: Lora, seed: int) -> nn.Module:
         raise MmedgeError(f"the network has no linear layer {unknown[0]}", f"its layers: {', '.join(known)}; set layers in [models.ROLE.train.network.lora]")
     torch.manual_seed(seed)
     config = peft.LoraConfig(r=asked.rank, lora_alpha=asked.alpha, lora_dropout=asked.dropout, target_modules=list(asked.layers), bias="none")
-    made: nn.Module = peft.get_peft_model(copy.deepcopy(model), config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of what peft asks transformers for
+        made: nn.Module = peft.get_peft_model(copy.deepcopy(model), config)
     return made
 
 
