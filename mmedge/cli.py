@@ -67,11 +67,13 @@ def distill(
     recipe: options.Trained,
     data: options.Data,
     out: options.Distilled = Path("distilled"),
-    role: options.Role = None,
+    role: options.TrainedRole = None,
     fold: options.Fold = None,
     seeds: options.Seeds = 1,
     ablate: options.Ablate = False,
+    unlabelled: options.Unlabelled = None,
     column: options.Columns = None,
+    html: options.Html = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
 ) -> None:
@@ -82,7 +84,8 @@ def distill(
     Example: mmedge distill stamps-clip --data stamps -o trained && mmedge export trained/eyes --target cpu
     """
     samples = commands.samples_of(data, None, None, 0, column)
-    commands.distill_recipe(recipe, samples, out, role, fold, seeds, ablate, offline, as_json)
+    more = commands.samples_of(unlabelled, None, None, 0, None) if unlabelled is not None else None
+    commands.distill_recipe(recipe, samples, out, role, fold, seeds, ablate, more, html, offline, as_json)
 
 
 @app.command()

@@ -57,17 +57,37 @@ def run_demo(out: Path, target: str | None, offline: bool, as_json: bool) -> Non
     show(made, as_json, table(made))
 
 
-def distill_recipe(what: str, data: Opening, out: Path, role: str | None, fold: str | None, seeds: int, ablate: bool, offline: bool, as_json: bool) -> None:
+def distill_recipe(
+    what: str,
+    data: Opening,
+    out: Path,
+    role: str | None,
+    fold: str | None,
+    seeds: int,
+    ablate: bool,
+    unlabelled: Opening | None,
+    html: Path | None,
+    offline: bool,
+    as_json: bool,
+) -> None:
     from mmedge.need import need
+    from mmedge.profile.asked import check_page
     from mmedge.recipe import Recipe
 
     recipe, samples = Recipe.load(what), data()
+    if html:
+        check_page(html)
     for package, extra in (("torch", "build"), ("transformers", "build"), ("accelerate", "distill")):
         need(package, extra=extra)
     from mmedge.distill.distill import distill
     from mmedge.distill.report import table
 
-    made = distill(recipe, samples, out, role=role, fold=fold, seeds=seeds, ablate=ablate, offline=offline, report=progress)
+    more = unlabelled() if unlabelled is not None else None
+    made = distill(recipe, samples, out, role=role, fold=fold, seeds=seeds, ablate=ablate, unlabelled=more, offline=offline, report=progress)
+    if html:
+        from mmedge.distill.page import write_page
+
+        write_page(made, html)
     show(made, as_json, table(made))
 
 

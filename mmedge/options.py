@@ -96,6 +96,9 @@ Data = Annotated[
     ),
 ]
 Role = Annotated[str | None, typer.Option(metavar="ROLE", help="The model to ask. [default: the one that fits the data]", show_default=False)]
+TrainedRole = Annotated[
+    str | None, typer.Option("--role", metavar="ROLE", help="The model to train. [default: the only one that the recipe trains]", show_default=False)
+]
 Task = Annotated[
     str | None,
     typer.Option(
@@ -166,6 +169,10 @@ Trained = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe (name o
 Distilled = Annotated[Path, typer.Option("--out", "-o", help="Gets the checkpoint ROLE, ROLE.report.json, ROLE.curves.svg, and where trainings stand.")]
 Fold = Annotated[str | None, typer.Option(metavar="SPLIT", help="Test on this fold of the recipe. [default: its first]", show_default=False)]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, help="Train so often, each from another seed; the first is kept.")]
+Unlabelled = Annotated[
+    Path | None,
+    typer.Option(metavar="DATA", help="Pictures without texts, for a student of pictures to learn what its teacher makes of them.", show_default=False),
+]
 Ablate = Annotated[bool, typer.Option("--ablate", help="Also train without each part of the recipe in turn.")]
 
 

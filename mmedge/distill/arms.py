@@ -11,9 +11,10 @@ from mmedge.distill.report import TRAINED, Run
 from mmedge.distill.samples import Parts
 from mmedge.distill.subject import Learner, Report, Subject
 from mmedge.distill.training import Plan, train
-from mmedge.training import Control, Training
+from mmedge.nets.objectives.weighted import taught
+from mmedge.training import Control, Objective, Training
 
-Kind = Literal["trained", "control", "ablation", "seed"]
+Kind = Literal["trained", "teacher", "control", "ablation", "seed"]
 Planned = Callable[[Training, int, str], Plan]
 """(training, samples, arm) -> how long and how fast."""
 
@@ -44,9 +45,17 @@ class Bench:
 
 
 def runs(bench: Bench, seeds: int, ablate: bool) -> tuple[list[Run], Learner]:
-    """Every row, the trained one first; and the trained model."""
+    """Every row, the trained one first, then what it learns from and what it is without; and the trained model."""
     first, learner = bench.run(TRAINED, "trained", bench.training)
-    made = [first, *(_control(bench, name) for name in bench.training.controls)]
+    made, training = [first], bench.training
+    if training.teacher or training.guard or "teacher" in training.controls:
+        made.append(_control(bench, "teacher"))
+        if training.teacher and any(map(taught, training.objectives)):
+            own = tuple(one for one in training.objectives if not taught(one)) or (Objective(kind="contrastive"),)
+            steps = first.state.step if first.state else training.steps  # an epoch of its own may be shorter
+            changed = training.model_copy(update={"objectives": own, "steps": steps, "epochs": None})
+            made.append(bench.run("without distillation", "control", changed, "the same student, as long, by its pairs alone")[0])
+    made += [_control(bench, name) for name in training.controls if name != "teacher"]
     made += _ablations(bench) if ablate else []
     for seed in range(bench.training.seed + 1, bench.training.seed + seeds):
         made.append(bench.run(f"seed {seed}", "seed", bench.training.model_copy(update={"seed": seed}))[0])
@@ -58,7 +67,8 @@ def _control(bench: Bench, name: Control) -> Run:
     if name == "shuffled_captions":
         return bench.run("shuffled captions", "control", bench.training, "as trained, with the captions of other pictures", shuffled=True)[0]
     found = bench.subject.control(name)
-    return Run(name.replace("_", " "), "control", {one.name: one for one in found.metrics}, found.parameters, note=found.note)
+    kind: Kind = "teacher" if name == "teacher" else "control"
+    return Run(name.replace("_", " "), kind, {one.name: one for one in found.metrics}, found.parameters, note=found.note)
 
 
 def _ablations(bench: Bench) -> Iterator[Run]:

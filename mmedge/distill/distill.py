@@ -16,19 +16,21 @@ from mmedge import cache
 from mmedge.build import load
 from mmedge.distill.arms import Bench, runs
 from mmedge.distill.curves import curves
-from mmedge.distill.report import Distillation, Run, Seeds, arms, differences
+from mmedge.distill.guard import hold
+from mmedge.distill.report import Distillation, Run, Seeds, arms, differences, table
 from mmedge.distill.samples import Samples, parts, read
 from mmedge.distill.subject import Given, Report, subject
+from mmedge.distill.teaching import teacher_of
 from mmedge.distill.training import Plan, processes
 from mmedge.documents import disk_error, dump_json, replace_file
-from mmedge.errors import MmedgeError
+from mmedge.errors import GateFailed, MmedgeError
 from mmedge.evaluate.data import Data
 from mmedge.evaluate.statistics import Statistics
 from mmedge.need import have
 from mmedge.optimize.steps import versions
 from mmedge.profile.machine import machine
 from mmedge.recipe import Model, Recipe
-from mmedge.training import Training
+from mmedge.training import Guard, Training
 
 EPOCHS = 30.0
 """Where the recipe says nothing."""
@@ -43,6 +45,7 @@ def distill(
     fold: str | None = None,
     seeds: int = 1,
     ablate: bool = False,
+    unlabelled: Data | None = None,
     offline: bool = False,
     report: Report,
 ) -> Distillation:
@@ -52,10 +55,11 @@ def distill(
     What was done already is not done again: an interrupted training goes on where it was.
 
     Args:
-        role: which model; needed where several are to be trained.
+        role: which model; needed where several are to be trained, unless all others learn from one another.
         fold: which of the recipe's folds is tested on; the first otherwise.
         seeds: so many trainings, each from the next seed; the first one's model is kept.
         ablate: also train without each part of the recipe in turn.
+        unlabelled: pictures that nothing is said of, for a student of pictures: it learns what its teacher makes of them.
 
     Raises:
         MmedgeError: the recipe trains nothing, the data do not fit, a loss is no number, or the disk refuses.
@@ -70,18 +74,23 @@ def distill(
         raise disk_error(out, error) from error
     accelerator = processes(training.precision)
     report = report if accelerator.is_main_process else lambda line: None
-    folder = load.checkpoint(model, offline=offline, trace=report)
-    weights = cache.tree_sha256(cache.index_of(folder))
+    teacher = teacher_of(recipe, role, training, data.name, out, its, offline=offline, report=report) if training.teacher else None
+    bare = teacher is not None and not (model.files or model.folder or model.file)
+    folder = teacher if teacher is not None and bare else load.checkpoint(model, offline=offline, trace=report)
+    weights = " ".join(cache.tree_sha256(cache.index_of(one)) for one in (folder, teacher) if one is not None)
     with accelerator.main_process_first():
-        what = subject(Given(training, folder, weights, samples, its, report))
+        what = subject(Given(training, folder, weights, samples, its, report, teacher, unlabelled))
+    told = {"weights": weights, "data": samples.fingerprint, "fold": its.fold, "unlabelled": unlabelled.fingerprint() if unlabelled is not None else ""}
 
     def planned(one: Training, count: int, name: str) -> Plan:
-        return plan_of(one, count, {"arm": name, "weights": weights, "data": samples.fingerprint, "fold": its.fold})
+        return plan_of(one, count, {"arm": name, **told})
 
     bench = Bench(what, its, training, out / f"{role}.training", accelerator, planned, report)
     made, trained = runs(bench, seeds, ablate)
     document = _document(bench, samples, made, {"recipe": recipe.name, "role": role, "data": data.name, "seconds": round(time.perf_counter() - started_s, 1)})
     if accelerator.is_main_process:
+        if training.guard:
+            _hold(made, document, training.guard, out / f"{role}.refused.json", report)
         trained.save(out / role)
         replace_file(out / f"{role}.report.json", dump_json(document).encode())
         if have("altair") and have("vl_convert"):
@@ -89,8 +98,20 @@ def distill(
     return document
 
 
+def _hold(made: Sequence[Run], document: Distillation, guard: Guard, path: Path, report: Report) -> None:
+    """Raises GateFailed: the guard is not held. What was found is told, and written to ``path``."""
+    try:
+        hold(made, document.judged, guard)
+    except GateFailed:
+        report(table(document))
+        replace_file(path, dump_json(document).encode())
+        raise
+    path.unlink(missing_ok=True)
+
+
 def _document(bench: Bench, samples: Samples, made: Sequence[Run], named: dict[str, Any]) -> Distillation:
-    kept = Statistics()
+    kept, guard = Statistics(), bench.training.guard
+    judged = (bench.subject.judged, *([f"{guard.split}_{bench.subject.judged}"] if guard else []))
     return Distillation(
         **named,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -101,7 +122,7 @@ def _document(bench: Bench, samples: Samples, made: Sequence[Run], named: dict[s
         test=len(bench.its.test),
         judged=bench.subject.judged,
         arms=arms(made, bench.subject.judged, kept),
-        differences=differences(made, bench.subject.judged),
+        differences=tuple(one for name in judged for one in differences(made, name)),
         seeds=_seeds(made, bench.subject.judged),
         statistics=kept.matrices(),
         machine=machine(),
@@ -118,7 +139,7 @@ def plan_of(training: Training, count: int, depends: dict[str, Any]) -> Plan:
     """How long and how fast, over ``count`` samples."""
     batch = min(training.batch, count - count % training.accumulate)
     steps = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * count / batch))
-    told = {"training": training.model_dump(mode="json"), **depends, **versions("torch")}
+    told = {"training": training.model_dump(mode="json", exclude={"controls", "guard"}), **depends, **versions("torch")}
     return Plan(
         key=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(),
         steps=steps,
@@ -139,6 +160,8 @@ def _chosen(recipe: Recipe, role: str | None) -> tuple[str, Model, Training]:
         raise MmedgeError(f"the recipe {recipe.name} trains nothing", "add [models.ROLE.train] to it; to make a bundle: mmedge export")
     if role is not None and role not in trained:
         raise MmedgeError(f"the recipe {recipe.name} trains no {role}", f"use one of: {', '.join(trained)}")
+    taught = {name for name, model in trained.items() if model.train is not None and model.train.teacher}
+    role = role or (next(iter(trained.keys() - taught)) if len(trained) - len(taught) == 1 else None)
     if role is None and len(trained) > 1:
         raise MmedgeError(f"the recipe {recipe.name} trains {' and '.join(trained)}", f"name one: --role {next(iter(trained))}")
     name = role or next(iter(trained))

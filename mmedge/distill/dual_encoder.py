@@ -23,7 +23,7 @@ class Pairs:
         self._given = given
         self._built = build(given.training, given.folder)
         _hold_controls(given.training)
-        self._found = features(self._built, given.samples, given.training, given.weights, versions("torch", "transformers", "pillow"), given.report)
+        self._found = features(self._built, given.samples, given.training, versions("torch", "transformers", "pillow"), given.report)
 
     def learner(self, training: Training, *, shuffled: bool = False) -> Paired:
         """See ``Subject``."""
@@ -61,5 +61,7 @@ class Paired(Frozen):
 
 
 def _hold_controls(training: Training) -> None:
+    for name in {*training.controls} - {"conse", "shuffled_captions"}:
+        raise MmedgeError(f"a dual encoder has no control {name}", "drop it from controls")
     if "conse" in training.controls and not network_of(training).conse:
         raise MmedgeError("the control conse wants a network with ConSE", "set conse in [models.ROLE.train.network], or drop this control")

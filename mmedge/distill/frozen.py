@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,16 @@ from mmedge.cache import Trace
 from mmedge.distill.memory import hold_features
 from mmedge.distill.networks import Built
 from mmedge.distill.samples import Numbers, Parts, Reader, Samples
-from mmedge.distill.teacher import outputs
+from mmedge.distill.teacher import Outputs, outputs
 from mmedge.distill.training import Chosen
 from mmedge.distill.views import view
 from mmedge.errors import MmedgeError
+from mmedge.evaluate.data import Data
 from mmedge.evaluate.metrics.bootstrap import Metric
 from mmedge.evaluate.metrics.retrieval import gallery, retrieval
 from mmedge.evaluate.samples import Unreadable
 from mmedge.nets.multimodal import DualEncoder
+from mmedge.nets.multimodal_config import Modality
 from mmedge.nets.objectives import WeightedSum
 from mmedge.training import Training
 
@@ -42,19 +45,28 @@ class Features:
     """Text -> its row in ``texts``."""
 
 
-def features(built: Built, samples: Samples, training: Training, weights: str, versions: Mapping[str, str], report: Trace) -> Features:
+def features(built: Built, samples: Samples, training: Training, versions: Mapping[str, str], report: Trace) -> Features:
     """From the cache, or computed now.
-
-    Args:
-        weights: hash of the encoders' files.
 
     Raises:
         MmedgeError: a picture cannot be decoded, the features do not fit into memory, or the cache cannot be written.
     """
-    model, views = built.model.eval(), training.views
-    hold_features(len(samples), views, _encoder(model, "image").width)
-    reader = Reader(samples.data)
-    of_pictures = {"output": "pooled", "weights": weights, "data": samples.fingerprint, "views": views, **versions}
+    hold_features(len(samples), training.views, _encoder(built.model, "image").width)
+    seen = pictures(built, samples.data, len(samples), training, versions, report)["pooled"]
+    unique = sorted({text for texts in samples.texts for text in texts})
+    report(f"texts: {len(unique)}")
+    return Features(
+        torch.from_numpy(seen).unflatten(0, (len(samples), training.views)),
+        _read_texts(built, unique, versions, report),
+        _read_texts(built, built.classes, versions, report),
+        {text: row for row, text in enumerate(unique)},
+    )
+
+
+def pictures(built: Built, data: Data, count: int, training: Training, versions: Mapping[str, str], report: Trace) -> Outputs:
+    """What the image encoder gives of all views of ``count`` pictures, view by view of one after the other: ``pooled``."""
+    model, views, reader = built.model.eval(), training.views, Reader(data)
+    of_pictures = {"output": "pooled", **_key(built, "image"), "data": data.fingerprint(), "views": views, **versions}
     of_pictures |= {"augment": list(training.augment), "seed": training.seed} if views > 1 else {}
 
     def see(rows: range) -> dict[str, Any]:
@@ -65,22 +77,22 @@ def features(built: Built, samples: Samples, training: Training, weights: str, v
         with torch.inference_mode():
             return {"pooled": model.encode("image", {"pixel_values": pixels}).pooled.numpy()}
 
-    report(f"pictures: {len(samples)} in {views} views")
+    report(f"pictures: {count} in {views} view{'s' if views > 1 else ''}")
     try:
-        pictures = outputs(of_pictures, len(samples) * views, see, report)["pooled"]
+        return outputs(of_pictures, count * views, see, report)
     except Unreadable as error:
         raise MmedgeError(error.what, error.fix) from error
-    unique = sorted({text for texts in samples.texts for text in texts})
-    report(f"texts: {len(unique)}")
-    return Features(
-        torch.from_numpy(pictures).unflatten(0, (len(samples), views)),
-        _read_texts(built, unique, weights, versions, report),
-        _read_texts(built, built.classes, weights, versions, report),
-        {text: row for row, text in enumerate(unique)},
-    )
 
 
-def _read_texts(built: Built, texts: Sequence[str], weights: str, versions: Mapping[str, str], report: Trace) -> Tensor:
+def _key(built: Built, modality: Modality) -> dict[str, Any]:
+    """What an encoder's outputs follow from: it is the same encoder in whatever checkpoint, with whatever head."""
+    hashed = hashlib.sha256(built.words if modality == "text" else b"")
+    for name, value in sorted(_encoder(built.model, modality).state_dict().items()):
+        hashed.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return {"encoder": hashed.hexdigest(), "told": getattr(built.model.config, modality).model_dump(mode="json")}
+
+
+def _read_texts(built: Built, texts: Sequence[str], versions: Mapping[str, str], report: Trace) -> Tensor:
     def read(rows: range) -> dict[str, Any]:
         tokens = built.tokens([texts[row] for row in rows])
         with torch.inference_mode():
@@ -88,7 +100,7 @@ def _read_texts(built: Built, texts: Sequence[str], weights: str, versions: Mapp
 
     if not texts:
         return torch.zeros(0, _encoder(built.model, "text").width)
-    return torch.from_numpy(outputs({"output": "pooled", "weights": weights, "texts": list(texts), **versions}, len(texts), read, report)["pooled"])
+    return torch.from_numpy(outputs({"output": "pooled", **_key(built, "text"), "texts": list(texts), **versions}, len(texts), read, report)["pooled"])
 
 
 class Heads(nn.Module):
@@ -180,8 +192,13 @@ def score(model: DualEncoder, found: Features, samples: Samples, numbers: Number
 def _same(found: Features) -> Numbers:
     """Row of a text -> a number that texts which say the same share."""
     numbers: dict[str, int] = {}
-    plain = [" ".join(text.casefold().split()).rstrip(". ") for text in found.number]
+    plain = [said(text) for text in found.number]
     return np.array([*(numbers.setdefault(text, len(numbers)) for text in plain), *(len(plain) + at for at in range(len(found.classes)))])
+
+
+def said(text: str) -> str:
+    """What a text says, whatever its case, spaces and full stop."""
+    return " ".join(text.casefold().split()).rstrip(". ")
 
 
 def _pseudo(model: DualEncoder, found: Features, pictures: Tensor) -> Tensor:

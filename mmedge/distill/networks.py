@@ -18,11 +18,12 @@ from mmedge.nets.checkpoint import tokenizer
 from mmedge.nets.efficientnet_lite import LITE, load_efficientnet_lite
 from mmedge.nets.encoders import EfficientNetEncoder, pretrained
 from mmedge.nets.multimodal import DualEncoder
+from mmedge.nets.multimodal_checkpoint import load_checkpoint, tokenizer_of
 from mmedge.nets.multimodal_config import DualEncoderConfig, ImageEncoder, TextEncoder
 from mmedge.nets.preprocessor import image_processor
 from mmedge.processors.pixels import ImageProcessor, ImageSettings
 from mmedge.processors.text import TextProcessor, TextSettings
-from mmedge.training import DualEncoderNetwork, Network, Training
+from mmedge.training import DualEncoderNetwork, FusionNetwork, Training
 
 TOKENS = 128
 """The most of a text."""
@@ -79,7 +80,16 @@ def build(training: Training, folder: Path) -> Built:
     return Built(model, words, ImageProcessor(picture), TextProcessor(folder / asked.text / "tokenizer.json", read), classes)
 
 
-def image_encoder(asked: Network, folder: Path) -> tuple[Any, ImageSettings]:
+def from_checkpoint(folder: Path) -> Built:
+    """Of what ``mmedge distill`` wrote before. Raises MmedgeError: it is no dual encoder, or damaged."""
+    model, words = load_checkpoint(folder), tokenizer_of(folder)
+    if not isinstance(model, DualEncoder):
+        raise MmedgeError(f"{folder} is a {type(model).__name__}, and no dual encoder", "name a teacher that is one")
+    config = model.config
+    return Built(model, words, ImageProcessor(config.image.prepared), TextProcessor(words, config.text.prepared), ())
+
+
+def image_encoder(asked: DualEncoderNetwork | FusionNetwork, folder: Path) -> tuple[Any, ImageSettings]:
     """The encoder, and what prepares its pictures."""
     path = folder / asked.image
     if named := re.search(r"lite([012])\b.*\.pth$", asked.image):
@@ -95,7 +105,7 @@ def image_encoder(asked: Network, folder: Path) -> tuple[Any, ImageSettings]:
     return pretrained(where), ImageSettings.from_preprocessor(told)
 
 
-def text_encoder(asked: Network, folder: Path) -> tuple[Any, bytes, TextSettings]:
+def text_encoder(asked: DualEncoderNetwork | FusionNetwork, folder: Path) -> tuple[Any, bytes, TextSettings]:
     """The encoder, its tokenizer.json, and what prepares its texts."""
     where = encoder_folder(asked, "text", folder)
     words = tokenizer(where)
@@ -105,7 +115,7 @@ def text_encoder(asked: Network, folder: Path) -> tuple[Any, bytes, TextSettings
     return text, words, text_settings(words, _padding(words, where), _longest(text), fixed=False)
 
 
-def encoder_folder(asked: Network, modality: str, folder: Path) -> Path:
+def encoder_folder(asked: DualEncoderNetwork | FusionNetwork, modality: str, folder: Path) -> Path:
     """The folder of transformers that a modality's encoder is in. Raises MmedgeError: there is none."""
     name = getattr(asked, modality)
     if not name:

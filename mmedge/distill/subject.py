@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from mmedge.distill.samples import Numbers, Parts, Samples
 from mmedge.distill.training import Work
+from mmedge.evaluate.data import Data
 from mmedge.evaluate.metrics.bootstrap import Metric
 from mmedge.training import Control, Training
 
@@ -71,14 +72,23 @@ class Given:
     folder: Path
     """The files that the network begins with."""
     weights: str
-    """sha256 of them."""
+    """sha256 of them, and of the teacher's."""
     samples: Samples
     its: Parts
     report: Report
+    teacher: Path | None = None
+    """The folder of its checkpoint."""
+    unlabelled: Data | None = None
+    """Pictures that nothing is said of."""
 
 
 def subject(given: Given) -> Subject:
     """Of the kind that the recipe names. Raises MmedgeError: the files, or the data, do not make one."""
     from mmedge.distill.dual_encoder import Pairs
+    from mmedge.distill.fusion import Fusions
+    from mmedge.distill.lessons import Lessons
+    from mmedge.distill.speech import Speech
 
-    return Pairs(given)
+    trains_encoders = given.training.teacher or given.training.tune == "all"
+    kinds: dict[str, Callable[[Given], Subject]] = {"dual_encoder": Lessons if trains_encoders else Pairs, "fusion": Fusions, "speech": Speech}
+    return kinds[given.training.network.kind](given)

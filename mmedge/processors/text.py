@@ -44,6 +44,11 @@ class TextProcessor:
             direction=settings.side, pad_id=settings.pad_id, pad_token=settings.pad_token, length=settings.length if settings.fixed else None
         )
 
+    @property
+    def size(self) -> int:
+        """Tokens of the vocabulary."""
+        return int(self._tokenizer.get_vocab_size())
+
     @timed("processors")
     def __call__(self, texts: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """Texts -> ``input_ids`` and ``attention_mask`` (1 on tokens, 0 on filling), each int64 [B, T]. Raises MmedgeError: no text."""

@@ -37,13 +37,18 @@ def thinner(teacher: EfficientNetLite, *, depth: float = 1.0, width: float = 1.0
             for number in evenly(repeats, kept):
                 _block(next(ours), stage[number], seen, made)
                 seen = made
-        head = _largest(teacher._bn1.weight, student.config.features)
+        head = kept_features(teacher, student.config.features)
         _conv(student._conv_head, teacher._conv_head, head, seen)
         _norm(student._bn1, teacher._bn1, head)
         if old.classes:
             student._fc.weight.copy_(teacher._fc.weight[:, head])
             student._fc.bias.copy_(teacher._fc.bias)
     return student.eval()
+
+
+def kept_features(teacher: EfficientNetLite, count: int) -> Tensor:
+    """Which of the teacher's features a student with so many has: positions, rising."""
+    return _largest(teacher._bn1.weight, count)
 
 
 def _part(repeats: int, depth: float) -> int:

@@ -110,6 +110,11 @@ class WeightedSum(nn.Module):
         return OBJECTIVES[one.kind](**fed, **settings)
 
 
+def taught(one: Objective) -> bool:
+    """Whether it wants something of a teacher."""
+    return any(_named(one, parameter).startswith("teacher_") for parameter, needed in _takes(one).items() if needed)
+
+
 def _of(one: Objective) -> str:
     return str(one.settings.get("of", COMPARED.get(one.kind, "")))
 
