@@ -154,6 +154,7 @@ class Adapted:
         self.module = _Listening(network, WeightedSum(training.objectives), len(self._student.checkpoint.config.prompt))
         self.keys = [subject._given.samples.keys[number] for number in subject._train]
         self.parameters = subject._parameters
+        self._answers = subject._answers  # computed before the training begins, so that its pace is told truly
 
     def inputs(self, chosen: Chosen, step: int) -> dict[str, Tensor]:
         training, found = self._training, []
@@ -162,10 +163,10 @@ class Adapted:
             view = int(np.random.default_rng([training.seed, step, at]).integers(training.views))
             sound = sound_view(self._subject._clips.sounds[number], RATE_HZ, view, training.augment if view else (), [training.seed, number])
             found.append(self._student.features(sound))
-        return {"input_features": torch.cat(found), "decoder_input_ids": tokens_in(self._student, self._subject._answers.labels[chosen])}
+        return {"input_features": torch.cat(found), "decoder_input_ids": tokens_in(self._student, self._answers.labels[chosen])}
 
     def losses(self, outputs: Mapping[str, Tensor], chosen: Chosen, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        kept, where = self._subject._answers, outputs["logits"].device
+        kept, where = self._answers, outputs["logits"].device
         given = {"labels": kept.labels, "teacher_top_ids": kept.ids, "teacher_top_log_probs": kept.log_probs}
         total, terms = self.module.loss({**outputs, **{name: value[chosen].to(where) for name, value in given.items()}})
         return total, terms
