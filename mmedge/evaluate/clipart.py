@@ -8,8 +8,8 @@ out: flags, stars, icons, buttons, arrows, patterns, signs.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -37,17 +37,17 @@ def write_clipart(deb: Path, out: Path) -> int:
         raise MmedgeError(f"{out} is there already", "name a folder that is not")
     count = 0
     try:
-        with contents(deb) as archive:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch, contents(deb) as archive:
             for member in archive:
                 name = PurePosixPath(member.name.removeprefix("./"))
                 if member.isfile() and name.suffix == ".png" and _wanted(name):
-                    count += _write(archive.extractfile(member), out / name.relative_to(BELOW))
+                    count += _write(archive.extractfile(member), Path(scratch) / "made" / name.relative_to(BELOW))
+            if not count:
+                raise MmedgeError(f"{deb} holds no clip art", f"give Debian's {PACKAGE}")
+            (Path(scratch) / "made").rename(out)
     except OSError as error:
-        shutil.rmtree(out, ignore_errors=True)
         raise disk_error(out, error) from error
-    except MmedgeError:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
     return count
 
 

@@ -26,11 +26,11 @@ TEXTS = {
 }
 
 
-def deb(path, members):
+def deb(path, members, below="usr/share/tuxpaint/stamps"):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:xz") as archive:
         for member, content in members.items():
-            info = tarfile.TarInfo(f"./usr/share/tuxpaint/stamps/{member}")
+            info = tarfile.TarInfo(f"./{below}/{member}")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     ar = b"!<arch>\n"
