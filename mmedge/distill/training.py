@@ -32,6 +32,8 @@ EVERY_S = 10.0
 """Between two lines of progress."""
 NORM = 1.0
 """Gradients are scaled down to this length."""
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""Of accelerate's ways to use several processes, those in which none holds all weights."""
 NAMED = 5
 """Samples of a batch that a message names."""
 
@@ -84,6 +86,11 @@ def processes(precision: str) -> Any:
     accelerate = need("accelerate", extra="distill")
     unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)  # an objective may leave out the temperature
     made = accelerate.Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[unused])
+    if made.distributed_type in SHARDED:
+        raise MmedgeError(
+            f"{made.distributed_type.value} cuts weights up among processes, and what is kept would be of one of them",
+            "let each process have them all: accelerate launch --multi_gpu",
+        )
     if precision == "fp16" and made.device.type == "cpu":
         raise MmedgeError("a CPU does not train in fp16", 'set precision = "bf16" or "fp32" in [models.ROLE.train]')
     return made

@@ -194,3 +194,12 @@ def test_a_cpu_does_not_train_in_fp16():
             processes("fp16")
     finally:
         AcceleratorState._reset_state()
+
+
+def test_weights_that_are_cut_up_are_refused(monkeypatch):
+    """Of CPUs accelerate makes whole copies, whatever it is told: this is what it says of accelerators."""
+    import accelerate
+
+    monkeypatch.setattr(accelerate.Accelerator, "distributed_type", accelerate.DistributedType.FSDP)
+    with pytest.raises(MmedgeError, match="FSDP cuts weights up among processes"):
+        processes("fp32")
