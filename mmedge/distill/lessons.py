@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mmedge.distill.frozen import JUDGED, features, pictures, score
-from mmedge.distill.networks import Built, build, from_checkpoint
+from mmedge.distill.networks import Built, build, from_checkpoint, network_of
 from mmedge.distill.students.towers import student_of
 from mmedge.distill.subject import Given, Untrained
 from mmedge.distill.taught import Lesson, Taught, Unlabelled
@@ -27,6 +27,11 @@ class Lessons:
 
     def __init__(self, given: Given) -> None:
         self._given, training = given, given.training
+        if network_of(training).conse or training.pseudo_pairs:
+            raise MmedgeError(
+                "conse and pseudo_pairs are for heads on encoders that stay as they are, and encoders are trained here",
+                "drop them from this role: a student has its teacher's ConSE",
+            )
         if given.unlabelled is not None and ("image" not in training.student or given.teacher is None):
             raise MmedgeError("pictures without texts are for a picture student", "name one: [models.ROLE.train.student.image]; or leave out --unlabelled")
         self._live: tuple[Modality, ...] = tuple(one for one in PAIR if one in training.student or not training.student)

@@ -107,7 +107,7 @@ class Taught:
         if self._lesson.teacher is not None:
             tensors |= {f"teacher_{name}": value.to(device) for name, value in given(self._lesson.teacher, *self._features(chosen, step)).items()}
         paired = chosen < len(self._texts)
-        total, terms = outputs["scale"].new_zeros(()), {}
+        total, terms = outputs["scale"].new_zeros(()), dict[str, Tensor]()
         for alone, loss in self._losses.items():
             if not alone and not paired.any():
                 continue
@@ -123,14 +123,13 @@ class Taught:
 
     def _features(self, chosen: Chosen, step: int) -> tuple[Tensor, Tensor]:
         """Of the teacher's encoders for these: [B, D] of pictures in their views, [B, D] of texts; those without a text have another's, which no loss sees."""
-        found, extra = self._lesson.found, self._unlabelled
+        found, count, pictures = self._lesson.found, len(self._texts), []
         assert found is not None
-        count = len(self._texts)
-        pictures = [
-            found.pictures[self._numbers[at], self._view(at, step)] if at < count else torch.from_numpy(extra.pooled.rows("pooled", [at - count])[0])
-            for at in chosen.tolist()
-            if at < count or extra
-        ]
+        for at in chosen.tolist():
+            if at < count:
+                pictures.append(found.pictures[self._numbers[at], self._view(at, step)])
+            elif self._unlabelled is not None:
+                pictures.append(torch.from_numpy(self._unlabelled.pooled.rows("pooled", [at - count])[0]))
         return torch.stack(pictures), found.texts[[found.number[self._teacher_texts[at if at < count else 0]] for at in chosen.tolist()]]
 
     def _view(self, at: int, step: int) -> int:

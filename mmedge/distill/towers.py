@@ -47,13 +47,14 @@ class Towers(nn.Module):
             tower: Any = self.towers[name]
             pooled = tower.encoder(**{one: feeds[one] for one in INPUTS[name] if one in feeds}).pooled
             found |= {f"{name}_features": pooled, f"{name}_embedding": tower.embed(pooled)}
-            if name == "image" and getattr(tower.encoder.config, "classes", 0):
+            if name == "image" and classes(tower.encoder):
                 found["logits"] = tower.encoder.network._fc(pooled)
         found["scale"] = self.logit_scale.exp()
         if self.logit_bias is not None:
             found["bias"] = 1 * self.logit_bias
         for loss in self.losses:
-            found = loss.project(found)  # type: ignore[operator]
+            assert isinstance(loss, WeightedSum)
+            found = loss.project(found)
         return found
 
 
@@ -85,7 +86,12 @@ def of(built: Built) -> dict[str, int]:
     conse = text.width if built.model.config.conse else 0
     wide = built.model.config.width + conse
     found = {"image_features": image.width, "text_features": text.width, "image_embedding": wide, "text_embedding": wide}
-    return {**found, "logits": image.config.classes} if getattr(image.config, "classes", 0) else found
+    return {**found, "logits": classes(image)} if classes(image) else found
+
+
+def classes(image: Any) -> int:
+    """Of an image encoder's own classifier; 0: it has none."""
+    return int(getattr(image.config, "classes", 0))
 
 
 def _alone(one: Objective) -> bool:
@@ -94,11 +100,11 @@ def _alone(one: Objective) -> bool:
 
 def given(teacher: Built, image: Tensor, text: Tensor) -> dict[str, Tensor]:
     """What the teacher makes of features that were kept, [B, D] each, by the names of objectives' tensors."""
-    model, towers = teacher.model, teacher.model.towers
-    encoder: Any = towers["image"].encoder  # type: ignore[union-attr]
+    model, towers = teacher.model, dict[str, Any](teacher.model.towers.items())
+    encoder = towers["image"].encoder
     with torch.no_grad():
         found = {"image_features": image, "text_features": text, "image_embedding": model.embed("image", image), "text_embedding": model.embed("text", text)}
-        if getattr(encoder.config, "classes", 0):
+        if classes(encoder):
             found["logits"] = encoder.network._fc(image)
         return {**found, "scale": model.logit_scale.exp()}
 

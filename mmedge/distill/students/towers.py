@@ -16,8 +16,8 @@ from mmedge.errors import MmedgeError
 from mmedge.families.dual_encoder.checkpoint import text_settings
 from mmedge.nets.efficientnet_lite import EfficientNetLite
 from mmedge.nets.encoders import PAD, encoder, wrapped
-from mmedge.nets.multimodal import DualEncoder
-from mmedge.nets.multimodal_config import TransformersConfig
+from mmedge.nets.multimodal import PAIR, DualEncoder
+from mmedge.nets.multimodal_config import Modality, TransformersConfig
 from mmedge.processors.text import TextProcessor
 from mmedge.training import Student, Training
 
@@ -33,7 +33,8 @@ def student_of(teacher: Built, training: Training, texts: Sequence[str], trained
         MmedgeError: an encoder cannot be made as the plan has it, or ConSE would compare texts in another space than the teacher's.
     """
     towers: Any = teacher.model.towers
-    made, heads = {name: towers[name].encoder for name in ("image", "text")}, {name: towers[name].head.weight for name in ("image", "text")}
+    made: dict[Modality, Any] = {name: towers[name].encoder for name in PAIR}
+    heads = {name: towers[name].head.weight for name in PAIR}
     config, words = teacher.model.config.model_copy(update={"dropout": training.dropout}), teacher.words
     torch.manual_seed(training.seed)
     if plan := training.student.get("image"):
@@ -75,7 +76,7 @@ def _texts(teacher: Any, plan: Student, words: bytes, texts: Sequence[str], trai
     return wrapped(student(network, plan), teacher.config.pooling), words
 
 
-def _inherit(student: DualEncoder, teacher: DualEncoder, heads: Mapping[str, torch.Tensor]) -> None:
+def _inherit(student: DualEncoder, teacher: DualEncoder, heads: Mapping[Modality, torch.Tensor]) -> None:
     """The heads, as far as they fit, and everything that is no encoder's."""
     theirs, ours = teacher.state_dict(), student.state_dict()
     wanted = {name: value for name, value in theirs.items() if ".encoder." not in name}
