@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from mmedge.distill.networks import encoder_folder, image_encoder, text_encoder
@@ -53,8 +54,8 @@ class Modalities:
         settings |= {name: self.told[name] for name in MODALITIES if getattr(asked, name)}
         try:
             return FusionConfig(**settings, dropout=training.dropout, labels=labels)
-        except ValueError as error:
-            said = str(error).splitlines()[2].strip().removeprefix("Value error, ").split(" [type=")[0]
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise MmedgeError(f"the recipe's network is no fusion: {said}", "correct [models.ROLE.train.network]") from error
 
 
