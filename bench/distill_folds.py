@@ -53,18 +53,29 @@ def run(asked: Asked, data: Path, seeds: int) -> list[Distillation]:
         out = environment.folder() / "distill" / asked.recipe / fold
         for role in filter(None, [_teacher(asked), asked.role]):
             say(f"{fold}: {role}")
-            many = seeds if role == asked.role else 1
-            found = distill(Recipe.load(asked.recipe), open_data(data), out, role=role, fold=fold if training.splits.folds else None, seeds=many, report=say)
+            recipe, many = Recipe.load(asked.recipe), seeds
+            if role != asked.role:
+                recipe, many = _alone(recipe, role), 1
+            found = distill(recipe, open_data(data), out, role=role, fold=fold if training.splits.folds else None, seeds=many, report=say)
         made.append(found)
         shutil.rmtree(out / asked.role)  # 100 MB; what the training wrote down to go on from stays
     return made
+
+
+def _alone(recipe: Recipe, role: str) -> Recipe:
+    """The recipe with no other row for this role: what others learn from is not measured again."""
+    model = recipe.models[role]
+    assert model.train is not None
+    bare = model.model_copy(update={"train": model.train.model_copy(update={"controls": ()})})
+    return recipe.model_copy(update={"models": {**recipe.models, role: bare}})
 
 
 def _teacher(asked: Asked) -> str:
     """Another role of the recipe, which has to be trained on the same folds first."""
     recipe = Recipe.load(asked.recipe)
     training = recipe.models[asked.role].train
-    named = getattr(training, "teacher", "")
+    assert training is not None
+    named = training.teacher
     return named if named in recipe.models and recipe.models[named].train is not None else ""
 
 

@@ -47,6 +47,11 @@ def test_a_recipe_becomes_a_checkpoint_that_is_exported_and_evaluated(asked, mme
     assert evaluated == pytest.approx(trained)
 
 
+def test_a_page_that_cannot_be_written_is_said_before_any_work(asked, tmp_path):
+    assert lines(asked("--html", tmp_path))[1] == f"name the page's file: --html {tmp_path / 'profile.html'}"
+    assert not (tmp_path / "made").exists()
+
+
 def test_what_was_done_is_not_done_again(asked, monkeypatch, tmp_path):
     first = json.loads(asked("--json", train="views = 2")[1])
     from mmedge.nets.multimodal import DualEncoder
