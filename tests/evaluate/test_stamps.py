@@ -54,6 +54,7 @@ def test_the_folder_that_is_written_reads_as_data(tmp_path, package):
     assert (cat["text"], cat["text_zh"], cat["transcript"], cat["label"]) == (["A black cat."], "黑猫。", "black cat", "animals")
     assert (cat["audio"].name, cat["natural"].name, data["food/egg.png"]["natural"].name) == ("animals/cat_desc.ogg", "animals/cat.ogg", "food/egg.wav")
     assert "text_zh" not in other and "audio" not in other and "subcategory" not in cat and data["symbols/letters/a.png"]["subcategory"] == "letters"
+    assert (cat["text_unnamed"], other["text_unnamed"]) == ("A black thing.", "Two thing.") and "kind" not in cat
     assert cat["split"] == other["split"] != data["food/egg.png"]["split"]
     assert sorted(file.name for file in (tmp_path / "out").rglob("*.ogg")) == ["cat.ogg", "cat_desc.ogg"]
     assert not list(tmp_path.glob(".out*")) and not list((tmp_path / "out").rglob("*mirror*"))
