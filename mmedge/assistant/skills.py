@@ -39,9 +39,12 @@ class Skills:
     """
 
     def __init__(self, eyes: Any | None, now: Callable[[], datetime] = datetime.now) -> None:
-        """Raises MmedgeError: the eyes are of a family that cannot recognise things."""
-        if eyes is not None and not hasattr(eyes, "verdict"):
-            raise MmedgeError("the eyes of this bundle cannot answer questions about pictures", "use a bundle whose eyes are a dual_encoder model")
+        """Raises MmedgeError: the eyes are of a family, or a kind, that cannot recognise things."""
+        try:
+            _ = None if eyes is None else eyes.things
+        except (AttributeError, MmedgeError) as error:
+            fix = "use a bundle whose eyes know ImageNet's classes, such as the assistant's own or CLIP's; what mmedge distill trains knows its captions alone"
+            raise MmedgeError("the eyes of this bundle cannot answer questions about pictures", fix) from error
         self._eyes, self._now = eyes, now
         self._router = None if eyes is None else Router(lambda texts: eyes.embed_text(texts))
         self._past: list[View] = []

@@ -137,8 +137,14 @@ def test_without_a_camera_and_without_eyes():
 
 
 def test_eyes_that_cannot_recognise_are_refused():
-    with pytest.raises(MmedgeError, match="cannot answer questions"):
-        Skills(object())
+    class Trained:
+        @property
+        def things(self):
+            raise MmedgeError("a model of the kind contrastive is not asked about ImageNet's classes", "use classify")
+
+    for eyes in (object(), Trained()):
+        with pytest.raises(MmedgeError, match="cannot answer questions"):
+            Skills(eyes)
 
 
 def test_every_intent_has_eight_examples_or_more_and_finds_its_own():
