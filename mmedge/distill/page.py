@@ -72,7 +72,7 @@ def _intervals(made: Distillation, width: int) -> Markup:
     """Each row's figure, with its interval as a bar through it."""
     alt = need("altair", extra="page")
     found = [(f"{at:03}{arm.name}", figure) for at, arm in enumerate(made.arms) for figure in arm.figures if figure.name == made.judged]
-    values = [
+    values: list[dict[str, Any]] = [
         {"name": name, "value": one.value, "low": one.low, "high": one.high, "colour": "var(--model)" if name[3:] == TRAINED else "var(--other)"}
         for name, one in found
         if one.value is not None
@@ -90,9 +90,9 @@ def _intervals(made: Distillation, width: int) -> Markup:
 
 def _lines(made: Distillation, trained: Sequence[Arm]) -> list[tuple[str, dict[str, Points]]]:
     """Title -> what was trained -> its points."""
-    loss = {arm.name: smoothed([(one.step, one.loss) for one in arm.curve.loss]) for arm in trained if arm.curve}
-    looked = {arm.name: [(one.step, one.value) for one in arm.curve.validation] for arm in trained if arm.curve and arm.curve.validation}
-    named = {"loss, smoothed": loss, f"validation, {made.judged}": looked}
+    loss: dict[str, Points] = {arm.name: smoothed([(one.step, one.loss) for one in arm.curve.loss]) for arm in trained if arm.curve}
+    looked: dict[str, Points] = {arm.name: [(one.step, one.value) for one in arm.curve.validation] for arm in trained if arm.curve and arm.curve.validation}
+    named: dict[str, dict[str, Points]] = {"loss, smoothed": loss, f"validation, {made.judged}": looked}
     return [(title, lines) for title, lines in named.items() if lines]
 
 
