@@ -36,7 +36,7 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy -n 2
 
 check: lint
 	$(PYTEST) -q -m "not full and not slow"
