@@ -166,8 +166,19 @@ class Student(Document):
         return self
 
 
+ONLY = {
+    "teacher": "dual_encoder",
+    "student": "dual_encoder",
+    "tune": "dual_encoder",
+    "pseudo_pairs": "dual_encoder",
+    "modality_dropout": "fusion",
+    "guard": "speech",
+}
+"""Fields that one kind of network reads."""
+
+
 class Training(Document):
-    """``[models.ROLE.train]``: what ``mmedge distill`` does. The encoders stay as they are, and heads on them are trained.
+    """``[models.ROLE.train]``: what ``mmedge distill`` does. Encoders stay as they are, and heads on them are trained, unless it says otherwise.
 
     Only ``splits`` and ``network`` have no default.
     """
@@ -218,9 +229,10 @@ class Training(Document):
     """Of speech: what the training must not cost."""
 
     @model_validator(mode="after")
-    def _guards_speech(self) -> Training:
-        if self.guard and self.network.kind != "speech":
-            raise ValueError(f"a guard is for speech, and the network is of the kind {self.network.kind}")
+    def _has_what_its_kind_reads(self) -> Training:
+        for name, kind in ONLY.items():
+            if getattr(self, name) != type(self).model_fields[name].default and self.network.kind != kind:
+                raise ValueError(f"{name} is for networks of the kind {kind}, and this one is of the kind {self.network.kind}")
         return self
 
     @model_validator(mode="after")

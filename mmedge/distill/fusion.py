@@ -73,11 +73,14 @@ class Fusions:
 
 
 def _labels(given: Given) -> tuple[str, ...]:
-    """Of everything that is trained or tested on."""
+    """Of everything that is trained or tested on. Raises MmedgeError: there is one alone."""
     if network_of(given.training).head == "match":
         return ()
     asked = {int(number) for part in (given.its.train, given.its.validation, given.its.test) for number in part}
-    return tuple(sorted({given.samples.labels[number] for number in asked}))
+    found = tuple(sorted({given.samples.labels[number] for number in asked}))
+    if len(found) == 1:
+        raise MmedgeError(f"every sample is of the class {found[0]!r}: there is nothing to tell apart", "give data of several classes")
+    return found
 
 
 def _hold(training: Training) -> None:
@@ -86,8 +89,8 @@ def _hold(training: Training) -> None:
     needed = {"match": {"image", "text"}, "classify": {"label"}}[asked.head]
     if lacks := sorted(needed - {*training.data}):
         raise MmedgeError(f"the head {asked.head} needs the column {lacks[0]} of every sample", f"add it: data = {[*training.data, *lacks]}")
-    if training.views > 1 or training.pseudo_pairs:
-        raise MmedgeError("a fusion is trained on samples as they are: it has neither views nor pseudo_pairs", "drop them from [models.ROLE.train]")
+    if training.views > 1:
+        raise MmedgeError("a fusion is trained on samples as they are: it has no views", "drop views from [models.ROLE.train]")
     if not any(getattr(asked, name) for name in MODALITIES):
         raise MmedgeError("the recipe names no encoder", "add to [models.ROLE.train.network] at least one of: image, text, audio")
     for name in training.controls:

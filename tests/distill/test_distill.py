@@ -108,6 +108,7 @@ def test_data_that_do_not_fit(asked, tmp_path, columns, arguments, what, fix):
         ({"train": "pseudo_pairs = 1"}, "conse and pseudo_pairs want the names of the picture encoder's classes"),
         ({"train": "learning_rate = 1e30"}, "the weight image.weight is not finite"),
         ({"train": 'objectives = [{ kind = "features" }]'}, "features needs teacher_image_embedding, which there is none of"),
+        ({"train": "modality_dropout = 0.1"}, "modality_dropout is for networks of the kind fusion, and this one is of the kind dual_encoder"),
         ({"train": "learning_rat = 1"}, "unknown key models.eyes.train.learning_rat"),
         ({"splits": 'train = "one"\ntest = "one"'}, "the split one is trained on, and asked about too"),
     ],

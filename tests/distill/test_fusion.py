@@ -154,11 +154,30 @@ def test_modality_dropout_leaves_something_and_follows_the_seed(tmp_path):
     [
         ({"network": ""}, "the recipe names no encoder"),
         ({"network": THREE.replace("0.2", "2.0")}, "audio_s = 2 is more than the 1 s that audio/ hears"),
+        ({"network": 'text = "text/"\nfusion = "cross_attention"'}, "cross_attention needs two modalities"),
+        ({"network": MATCH, "train": CLASSIFY.format("matching")}, "the head match needs the column image of every sample"),
+        ({"network": THREE, "train": MATCHING}, "the head classify needs the column label of every sample"),
+        ({"network": f'{MATCH}group = "shelf"', "train": MATCHING}, "data has no column shelf to make groups by"),
+        ({"network": MATCH, "train": f'{MATCHING}controls = ["majority_class"]'}, "a fusion with the head match has no control majority_class"),
+        ({"network": 'image = "image/"', "train": JOINT + 'controls = ["nearest_caption"]'}, "the control nearest_caption wants captions"),
+        ({"train": JOINT + "views = 2"}, "it has no views"),
+        ({"train": CLASSIFY.format("contrastive")}, "contrastive needs image_embedding, which there is none of"),
+        ({"train": JOINT.replace("shade", "shadow")}, "data has no column 'shadow'"),
+        ({"train": JOINT + 'teacher = "eyes"'}, "teacher is for networks of the kind dual_encoder, and this one is of the kind fusion"),
     ],
 )
 def test_recipes_that_do_not_fit(asked, tmp_path, recipe, what):
     assert what in lines(asked(**recipe))
     assert not (tmp_path / "made" / "kind").exists()
+
+
+def test_data_with_one_class_or_text_or_without_a_modality(asked, tmp_path):
+    assert "every sample is of the class 'light'" in lines(asked(data=captioned(tmp_path / "data", 16, shade="light")))
+    rows = [json.loads(line) for line in (sensed(tmp_path / "data") / "metadata.jsonl").read_text().splitlines()]
+    json_lines(tmp_path / "data" / "metadata.jsonl", [{name: value for name, value in row.items() if name != "audio_file_name"} for row in rows])
+    assert "no sample of data has audio" in lines(asked(data=tmp_path / "data"))
+    json_lines(tmp_path / "data" / "metadata.jsonl", [{"file_name": f"{n}.png", "text": "x", "split": ("one", "two")[n % 2]} for n in range(8)])
+    assert "have the same text" in lines(asked(data=tmp_path / "data", train=MATCHING, network=MATCH))
 
 
 def test_states_that_do_not_fit_into_memory(monkeypatch):
